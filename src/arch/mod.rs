@@ -1,0 +1,1 @@
+//! Architectures: hyper-parameters, weight binding, forward pass.

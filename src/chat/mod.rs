@@ -1,0 +1,1 @@
+//! Conversations -> text, by the model's own template.

@@ -1,0 +1,67 @@
+//! Instruction-set levels, detected by CPUID and operating-system support only.
+
+use crate::error::{Error, Result};
+use std::fmt;
+
+/// An instruction-set level. On one architecture a greater level includes the lesser ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Portable code: the reference.
+    Scalar,
+    /// x86-64 with AVX2, FMA and F16C.
+    Avx2,
+}
+
+impl Level {
+    /// Every level, lowest first.
+    pub const ALL: &[Level] = &[Level::Scalar, Level::Avx2];
+
+    /// The name used in options and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Level::Scalar => "scalar",
+            Level::Avx2 => "avx2",
+        }
+    }
+
+    /// The level called `name`, if this machine has it.
+    pub fn by_name(name: &str) -> Result<Level> {
+        let Some(level) = Level::ALL.iter().copied().find(|level| level.name() == name) else {
+            let names: Vec<_> = Level::ALL.iter().map(|level| level.name()).collect();
+            return Err(Error::InvalidArgument(format!("unknown cpu level \"{name}\" (known: {})", names.join(", "))));
+        };
+        if !level.available() {
+            return Err(Error::Unsupported(format!("this cpu has no level \"{name}\" (best: {})", detect())));
+        }
+        Ok(level)
+    }
+
+    /// Whether this machine can run the level.
+    #[must_use]
+    pub fn available(self) -> bool {
+        match self {
+            Level::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => {
+                std::arch::is_x86_feature_detected!("avx2")
+                    && std::arch::is_x86_feature_detected!("fma")
+                    && std::arch::is_x86_feature_detected!("f16c")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Avx2 => false,
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The best level of this machine.
+#[must_use]
+pub fn detect() -> Level {
+    Level::ALL.iter().copied().rev().find(|level| level.available()).unwrap_or(Level::Scalar)
+}

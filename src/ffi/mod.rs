@@ -1,0 +1,1 @@
+//! The C API: convert, call, convert back. Decides nothing.

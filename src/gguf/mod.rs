@@ -1,0 +1,1 @@
+//! GGUF: bytes of a model file -> a checked directory of metadata and tensors.

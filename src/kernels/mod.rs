@@ -1,0 +1,251 @@
+//! The inner loops: no threads, no allocation, no word about models.
+//!
+//! [`Kernels`] is the contract: one table of functions per instruction-set level, chosen once when a model opens. `scalar`
+//! holds the readable reference of every entry; a level overrides what it improves (see `select`). All levels give the
+//! same bits, and `check` proves it. The methods of `Kernels` check shapes; the raw entries trust them.
+
+pub mod scalar;
+mod select;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+use crate::cpu::Level;
+use crate::quant::{ActBlock, BLOCK, Precision};
+use crate::tensor::Dtype;
+use half::f16;
+
+/// Positions per attention block: absolute positions `256 * b .. 256 * (b + 1)`.
+pub const KV_BLOCK: usize = 256;
+
+/// A window of an output matrix: element (token, row) lives at `ptr[token * stride + row]`. Threads hold windows of
+/// different rows of one matrix, which `&mut` slices cannot express.
+#[derive(Clone, Copy)]
+pub struct Window {
+    pub ptr: *mut f32,
+    pub stride: usize,
+}
+
+/// Weights (rows x depth) times activations (tokens x depth).
+pub struct MatmulArgs<'a> {
+    /// `rows` rows of `dtype.row_bytes(depth)` bytes each, contiguous, as they stand in the file.
+    pub weights: &'a [u8],
+    pub rows: usize,
+    pub depth: usize,
+    pub tokens: usize,
+    pub input: Input<'a>,
+    /// Receives `rows` values for each token; must be valid for writes and written by nobody else meanwhile.
+    pub out: Window,
+}
+
+/// The activations of a product, `tokens` rows.
+#[derive(Clone, Copy)]
+pub enum Input<'a> {
+    /// For quantized weights: `tokens * depth.div_ceil(256)` blocks.
+    Quantized(&'a [ActBlock], Precision),
+    /// For F32, F16 and BF16 weights: `tokens * depth` values.
+    Float(&'a [f32]),
+}
+
+/// Which of the 256 positions of a block a query sees: bit `p % 64` of word `p / 64`.
+pub type BlockMask = [u64; KV_BLOCK / 64];
+
+/// One KV head, one block of 256 positions, a tile of queries.
+pub struct AttendArgs<'a, T> {
+    pub queries: usize,
+    pub head_dim: usize,
+    pub value_dim: usize,
+    /// `queries` rows of `head_dim`, not scaled.
+    pub query: &'a [f32],
+    /// `head_dim` rows of 256: dimension-major, so that vector lanes are positions.
+    pub keys: &'a [T],
+    /// 256 rows of `value_dim`.
+    pub values: &'a [T],
+    /// One mask per query. Positions after the last visible one of all queries are never read.
+    pub masks: &'a [BlockMask],
+    /// Multiplies every score after its sum.
+    pub scale: f32,
+    /// Room for `queries * 256` values.
+    pub scores: &'a mut [f32],
+    pub out: Partial<'a>,
+}
+
+/// The softmax state of `queries` rows over some positions.
+pub struct Partial<'a> {
+    /// Greatest score per query; `-inf` where nothing is visible, and then `sum` is 0 and `acc` all 0.
+    pub max: &'a mut [f32],
+    /// Sum of `exp(score - max)` per query.
+    pub sum: &'a mut [f32],
+    /// `queries` rows of `value_dim`: values weighted by `exp(score - max)`, not yet divided by `sum`.
+    pub acc: &'a mut [f32],
+}
+
+/// Which elements of a head rotate together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeStyle {
+    /// (0, 1), (2, 3), ...: the order of converted LLaMA files.
+    Interleaved,
+    /// (0, n/2), (1, n/2 + 1), ...: GPT-NeoX.
+    Halves,
+}
+
+type MatmulFn = unsafe fn(&MatmulArgs);
+type DecodeFn = unsafe fn(&[u8], &mut [f32]);
+
+/// The entries of one level. `None` in a per-type table: the type has no kernels.
+pub struct Kernels {
+    pub(crate) level: Level,
+    pub(crate) matmul: [Option<MatmulFn>; Dtype::COUNT],
+    pub(crate) decode: [Option<DecodeFn>; Dtype::COUNT],
+    pub(crate) quantize: unsafe fn(&[f32], &mut [ActBlock], Precision),
+    pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32], RopeStyle),
+    pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) attend_f16: unsafe fn(&mut AttendArgs<f16>),
+    pub(crate) attend_f32: unsafe fn(&mut AttendArgs<f32>),
+    pub(crate) merge: unsafe fn(&mut Partial, &Partial, usize),
+    pub(crate) normalize: unsafe fn(&Partial, usize, &mut [f32]),
+    pub(crate) narrow: unsafe fn(&[f32], &mut [f16]),
+}
+
+impl Kernels {
+    /// The level these entries belong to.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Whether a weight of this type can be multiplied.
+    #[must_use]
+    pub fn supports(&self, dtype: Dtype) -> bool {
+        self.matmul[dtype as usize].is_some()
+    }
+
+    /// `out[token][row] = sum over k of weights[row][k] * input[token][k]`.
+    ///
+    /// # Panics
+    /// When the slices do not hold what `rows`, `depth` and `tokens` say, or the type has no kernel.
+    ///
+    /// # Safety
+    /// `args.out` must be valid for `tokens` rows of `rows` values, and no other thread may touch those meanwhile.
+    pub unsafe fn matmul(&self, dtype: Dtype, args: &MatmulArgs) {
+        let row_bytes = dtype.row_bytes(args.depth).expect("depth is whole blocks");
+        assert_eq!(args.weights.len(), args.rows * row_bytes, "weight bytes");
+        assert!(args.tokens <= 1 || args.out.stride >= args.rows, "output stride");
+        match args.input {
+            Input::Quantized(blocks, _) => {
+                assert!(dtype.block_len() > 1, "quantized input for a float type");
+                assert_eq!(blocks.len(), args.tokens * args.depth.div_ceil(BLOCK), "activation blocks");
+            }
+            Input::Float(x) => {
+                assert!(dtype.block_len() == 1, "float input for a quantized type");
+                assert_eq!(x.len(), args.tokens * args.depth, "activations");
+            }
+        }
+        let entry = self.matmul[dtype as usize].expect("type has a kernel");
+        // SAFETY: the table was chosen for this machine, shapes were just checked, and the caller vouches for `out`.
+        unsafe { entry(args) }
+    }
+
+    /// Dequantizes whole blocks to f32.
+    ///
+    /// # Panics
+    /// When `bytes` is not `dtype.row_bytes(out.len())` long or the type has no kernel.
+    pub fn decode(&self, dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
+        assert_eq!(Some(bytes.len()), dtype.row_bytes(out.len()), "bytes of {dtype}");
+        let entry = self.decode[dtype as usize].expect("type has a kernel");
+        // SAFETY: the table was chosen for this machine; lengths were just checked.
+        unsafe { entry(bytes, out) }
+    }
+
+    /// Quantizes one row of activations into `x.len().div_ceil(256)` blocks.
+    pub fn quantize(&self, x: &[f32], blocks: &mut [ActBlock], precision: Precision) {
+        assert_eq!(blocks.len(), x.len().div_ceil(BLOCK), "activation blocks");
+        // SAFETY: as in `decode`.
+        unsafe { (self.quantize)(x, blocks, precision) }
+    }
+
+    /// `out = x / sqrt(mean(x^2) + eps) * weight`.
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        assert!(x.len() == weight.len() && x.len() == out.len(), "norm widths");
+        // SAFETY: as in `decode`.
+        unsafe { (self.rms_norm)(x, weight, eps, out) }
+    }
+
+    /// Rotates the first `2 * cos.len()` elements of a head by the given angles.
+    pub fn rope(&self, head: &mut [f32], cos: &[f32], sin: &[f32], style: RopeStyle) {
+        assert!(cos.len() == sin.len() && head.len() >= 2 * cos.len(), "rope width");
+        // SAFETY: as in `decode`.
+        unsafe { (self.rope)(head, cos, sin, style) }
+    }
+
+    /// `gate = silu(gate) * up`.
+    pub fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len(), "swiglu widths");
+        // SAFETY: as in `decode`.
+        unsafe { (self.swiglu)(gate, up) }
+    }
+
+    /// `x += y`.
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "add widths");
+        // SAFETY: as in `decode`.
+        unsafe { (self.add)(x, y) }
+    }
+
+    /// Attention of a tile of queries over one block of an F16 cache.
+    pub fn attend_f16(&self, args: &mut AttendArgs<f16>) {
+        args.check();
+        // SAFETY: as in `decode`.
+        unsafe { (self.attend_f16)(args) }
+    }
+
+    /// Attention of a tile of queries over one block of an F32 cache.
+    pub fn attend_f32(&self, args: &mut AttendArgs<f32>) {
+        args.check();
+        // SAFETY: as in `decode`.
+        unsafe { (self.attend_f32)(args) }
+    }
+
+    /// Folds `next`, the state over later positions, into `total`.
+    pub fn merge(&self, total: &mut Partial, next: &Partial, value_dim: usize) {
+        total.check(next.max.len(), value_dim);
+        next.check(next.max.len(), value_dim);
+        // SAFETY: as in `decode`.
+        unsafe { (self.merge)(total, next, value_dim) }
+    }
+
+    /// `out = acc / sum`, zeros where nothing was visible.
+    pub fn normalize(&self, total: &Partial, value_dim: usize, out: &mut [f32]) {
+        total.check(total.max.len(), value_dim);
+        assert_eq!(out.len(), total.acc.len(), "output width");
+        // SAFETY: as in `decode`.
+        unsafe { (self.normalize)(total, value_dim, out) }
+    }
+
+    /// f32 to f16, to nearest even; what is out of range becomes the greatest finite value, so that a masked position
+    /// times zero stays zero.
+    pub fn narrow(&self, x: &[f32], out: &mut [f16]) {
+        assert_eq!(x.len(), out.len(), "narrow widths");
+        // SAFETY: as in `decode`.
+        unsafe { (self.narrow)(x, out) }
+    }
+}
+
+impl<T> AttendArgs<'_, T> {
+    fn check(&self) {
+        assert_eq!(self.query.len(), self.queries * self.head_dim, "query size");
+        assert_eq!(self.keys.len(), self.head_dim * KV_BLOCK, "key block size");
+        assert_eq!(self.values.len(), self.value_dim * KV_BLOCK, "value block size");
+        assert_eq!(self.masks.len(), self.queries, "one mask per query");
+        assert!(self.scores.len() >= self.queries * KV_BLOCK, "score scratch");
+        self.out.check(self.queries, self.value_dim);
+    }
+}
+
+impl Partial<'_> {
+    fn check(&self, queries: usize, value_dim: usize) {
+        assert!(self.max.len() == queries && self.sum.len() == queries, "softmax state size");
+        assert_eq!(self.acc.len(), queries * value_dim, "accumulator size");
+    }
+}

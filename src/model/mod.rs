@@ -1,0 +1,1 @@
+//! An open model file: immutable, shared.

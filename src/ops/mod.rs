@@ -1,0 +1,1 @@
+//! Whole operations: check shapes, split outputs over threads, call kernels.

@@ -1,0 +1,1 @@
+//! The product, written once for both block shapes.

@@ -1,0 +1,1 @@
+//! The mutable heart: cache, scratch and sampler over one model.
