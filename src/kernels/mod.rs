@@ -25,6 +25,19 @@ pub struct Window {
     pub stride: usize,
 }
 
+impl Window {
+    /// Where the element (token, row) lives.
+    ///
+    /// # Safety
+    /// The element must be inside the matrix that `ptr` points into.
+    #[inline]
+    #[must_use]
+    pub unsafe fn at(self, token: usize, row: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.ptr.add(token * self.stride + row) }
+    }
+}
+
 /// Weights (rows x depth) times activations (tokens x depth).
 pub struct MatmulArgs<'a> {
     /// `rows` rows of `dtype.row_bytes(depth)` bytes each, contiguous, as they stand in the file.

@@ -1,1 +1,60 @@
 //! The readable reference of every entry.
+
+mod activation;
+mod attention;
+mod decode;
+mod elementwise;
+mod exp;
+mod matmul;
+mod norm;
+mod quantize;
+mod rope;
+
+use super::{DecodeFn, Kernels, MatmulFn};
+use crate::cpu::Level;
+use crate::quant::{self, formats};
+use crate::tensor::Dtype;
+
+type PerDtype<T> = [Option<T>; Dtype::COUNT];
+
+/// Fills both per-type tables: float formats by hand, block formats from their list.
+macro_rules! tables {
+    ($($name:ident)*) => {
+        const MATMUL: PerDtype<MatmulFn> = {
+            let mut table: PerDtype<MatmulFn> = [None; Dtype::COUNT];
+            table[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
+            table[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
+            table[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
+            $(table[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name>);)*
+            table
+        };
+        const DECODE: PerDtype<DecodeFn> = {
+            let mut table: PerDtype<DecodeFn> = [None; Dtype::COUNT];
+            table[Dtype::F32 as usize] = Some(decode::float::<quant::F32>);
+            table[Dtype::F16 as usize] = Some(decode::float::<quant::F16>);
+            table[Dtype::BF16 as usize] = Some(decode::float::<quant::BF16>);
+            $(table[Dtype::$name as usize] = Some(decode::quantized::<quant::$name>);)*
+            table
+        };
+    };
+}
+formats! { tables }
+
+/// The complete table of the reference.
+pub(super) fn kernels() -> Kernels {
+    Kernels {
+        level: Level::Scalar,
+        matmul: MATMUL,
+        decode: DECODE,
+        quantize: quantize::quantize,
+        rms_norm: norm::rms_norm,
+        rope: rope::rope,
+        swiglu: activation::swiglu,
+        add: elementwise::add,
+        attend_f16: attention::attend,
+        attend_f32: attention::attend,
+        merge: attention::merge,
+        normalize: attention::normalize,
+        narrow: elementwise::narrow,
+    }
+}
