@@ -1,0 +1,18 @@
+//! Operations without neighbours.
+
+use half::f16;
+
+/// `x += y`.
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+/// f32 to f16, to nearest even; beyond +-65504 the value becomes +-65504, NaN stays NaN.
+pub(super) fn narrow(x: &[f32], out: &mut [f16]) {
+    let greatest = f16::MAX.to_f32();
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = f16::from_f32(x.clamp(-greatest, greatest));
+    }
+}
