@@ -1,10 +1,8 @@
 //! Matrix products: the numerics definition as code.
 
+use super::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs};
 use crate::quant::{BLOCK, Float, Format, Plain, Shape, blocks};
-
-/// Virtual lanes of float sums.
-const LANES: usize = 16;
 
 /// The rows of a weight matrix.
 fn rows<'a, T: Plain>(args: &MatmulArgs<'a>) -> impl Iterator<Item = (usize, &'a [T])> + use<'a, T> {
@@ -56,14 +54,4 @@ pub(super) unsafe fn float<F: Float>(args: &MatmulArgs) {
             unsafe { *args.out.at(token, row) = tree(lanes) };
         }
     }
-}
-
-/// Sum of the virtual lanes.
-fn tree(mut lanes: [f32; LANES]) -> f32 {
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-    }
-    lanes[0]
 }

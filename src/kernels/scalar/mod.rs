@@ -1,10 +1,11 @@
 //! The readable reference of every entry.
 
 mod activation;
-mod attention;
+pub(super) mod attention;
 mod decode;
 mod elementwise;
-mod exp;
+pub(super) mod exp;
+pub(super) mod lanes;
 mod matmul;
 mod norm;
 mod quantize;
