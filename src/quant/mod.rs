@@ -12,14 +12,36 @@
 mod activation;
 mod dot;
 mod float;
+mod iq4_nl;
+mod iq4_xs;
+mod q2_k;
+mod q3_k;
 mod q4_0;
+mod q4_1;
+mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
+mod q8_k;
 
 pub use activation::{ActBlock, BLOCK, Precision};
 pub use dot::{Shape, SmallBlock, SuperBlock};
 pub use float::{BF16, F16, F32, Float};
+pub use iq4_nl::{CODEBOOK, IQ4_NL};
+pub use iq4_xs::IQ4_XS;
+pub use q2_k::Q2_K;
+pub use q3_k::Q3_K;
 pub use q4_0::Q4_0;
+pub use q4_1::Q4_1;
+pub use q4_k::Q4_K;
+pub use q5_0::Q5_0;
+pub use q5_1::Q5_1;
+pub use q5_k::Q5_K;
+pub use q6_k::Q6_K;
 pub use q8_0::Q8_0;
+pub use q8_k::Q8_K;
 
 use crate::tensor::Dtype;
 
@@ -36,18 +58,54 @@ pub unsafe trait Plain: Copy + 'static {
 pub trait Format: Plain {
     /// What a block unpacks into.
     type Shape: Shape;
-    /// Whether weights have an offset: `scale * q + min` instead of `scale * q`.
-    const MINS: bool;
+    /// What the numbers of a block can be.
+    const GRID: Grid;
+    /// Whether weights have an offset.
+    const MINS: bool = Self::GRID.mins.is_some();
 
     /// Takes the block apart. Any bytes will do; scales may come out as NaN or infinite.
     fn unpack(&self) -> Self::Shape;
+
+    /// Puts a block together: the inverse of [`Format::unpack`] for numbers of [`Format::GRID`] and scales that are f16
+    /// numbers.
+    fn pack(block: &Self::Shape) -> Self;
+}
+
+/// What the numbers of a block can be.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// The integers that weights can be.
+    pub levels: Levels,
+    /// Greatest sub-minimum of formats with offsets. [`SmallBlock`] formats have an offset of their own in every block;
+    /// theirs is a number of any sign.
+    pub mins: Option<i16>,
+    /// Weights that share a sub-scale.
+    pub group: usize,
+    /// Least and greatest sub-scale.
+    pub scales: (i16, i16),
+}
+
+impl Grid {
+    /// The grid of a [`SmallBlock`] format.
+    const fn small(levels: Levels, mins: bool) -> Grid {
+        Grid { levels, mins: if mins { Some(1) } else { None }, group: 32, scales: (1, 1) }
+    }
+}
+
+/// The integers that weights can be.
+#[derive(Clone, Copy, Debug)]
+pub enum Levels {
+    /// All from the first to the second.
+    Range(i8, i8),
+    /// These, ascending.
+    Codebook(&'static [i8; 16]),
 }
 
 /// Calls `$then!` with the name of every block format: the table [`Dtype`] <-> format for those who build tables of
 /// functions. The struct of a format has the name of its [`Dtype`].
 macro_rules! formats {
     ($then:ident) => {
-        $then! { Q4_0 Q8_0 }
+        $then! { Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_NL IQ4_XS }
     };
 }
 pub(crate) use formats;
@@ -83,11 +141,17 @@ fn f16(bytes: [u8; 2]) -> f32 {
     half::f16::from_le_bytes(bytes).to_f32()
 }
 
-/// The two 4-bit numbers of every byte: low halves first, then high halves.
-fn nibbles<const N: usize>(bytes: &[u8], out: &mut [i8; N], value: impl Fn(u8) -> i8) {
-    let (low, high) = out.split_at_mut(N / 2);
-    for ((byte, low), high) in bytes.iter().zip(low).zip(high) {
-        *low = value(byte & 15);
-        *high = value(byte >> 4);
-    }
+/// Inverse of [`f16`]; what is out of range becomes the greatest finite value.
+fn to_f16(x: f32) -> [u8; 2] {
+    half::f16::from_f32(x.clamp(-65504.0, 65504.0)).to_le_bytes()
+}
+
+/// The 4-bit numbers of some bytes: all low halves, then all high halves. `M = 2 * N`.
+fn nibbles<const N: usize, const M: usize>(bytes: &[u8; N]) -> [u8; M] {
+    std::array::from_fn(|i| if i < N { bytes[i] & 15 } else { bytes[i - N] >> 4 })
+}
+
+/// Inverse of [`nibbles`].
+fn pack_nibbles<const M: usize, const N: usize>(q: &[u8; M]) -> [u8; N] {
+    std::array::from_fn(|i| q[i] | q[i + N] << 4)
 }

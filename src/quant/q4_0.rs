@@ -1,6 +1,6 @@
 //! Q4_0: 4.5 bits per weight.
 
-use super::{Format, SmallBlock, f16, nibbles};
+use super::{Format, Grid, Levels, SmallBlock, f16, nibbles, pack_nibbles, to_f16};
 
 /// 32 weights `d * (q - 8)`.
 #[derive(Clone, Copy)]
@@ -14,11 +14,14 @@ pub struct Q4_0 {
 
 impl Format for Q4_0 {
     type Shape = SmallBlock;
-    const MINS: bool = false;
+    const GRID: Grid = Grid::small(Levels::Range(-8, 7), false);
 
     fn unpack(&self) -> SmallBlock {
-        let mut weights = [0; 32];
-        nibbles(&self.qs, &mut weights, |q| q as i8 - 8);
+        let weights = nibbles(&self.qs).map(|q| q as i8 - 8);
         SmallBlock { weights, scale: f16(self.d), min: -0.0 }
+    }
+
+    fn pack(block: &SmallBlock) -> Q4_0 {
+        Q4_0 { d: to_f16(block.scale), qs: pack_nibbles(&block.weights.map(|w| (w + 8) as u8)) }
     }
 }
