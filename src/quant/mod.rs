@@ -43,6 +43,11 @@ pub use q6_k::Q6_K;
 pub use q8_0::Q8_0;
 pub use q8_k::Q8_K;
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
 use crate::tensor::Dtype;
 
 /// A value that is nothing but its bytes: reading any bytes as it is sound.

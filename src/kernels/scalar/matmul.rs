@@ -55,3 +55,60 @@ pub(super) unsafe fn float<F: Float>(args: &MatmulArgs) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::Level;
+    use crate::kernels::{Input, Kernels, MatmulArgs, Window};
+    use crate::quant::testing::{Random, weight};
+    use crate::quant::{ActBlock, BLOCK, Precision};
+    use crate::tensor::Dtype;
+
+    /// Root mean square of the differences to f64 dequantize-then-multiply, relative to that of the exact products.
+    fn error(kernels: &Kernels, dtype: Dtype, precision: Precision) -> f64 {
+        let (rows, tokens) = (24, 5);
+        // A multiple of 32 that is none of 256 where the format allows it.
+        let depth = if dtype.block_len() == 256 { 768 } else { 736 };
+        let mut random = Random::new(7);
+        let (weights, x) = (random.row(dtype, rows * depth), random.normals(tokens * depth));
+        let mut acts = vec![ActBlock::ZERO; tokens * depth.div_ceil(BLOCK)];
+        for (x, acts) in x.chunks(depth).zip(acts.chunks_mut(depth.div_ceil(BLOCK))) {
+            kernels.quantize(x, acts, precision);
+        }
+        let input = if dtype.block_len() == 1 { Input::Float(&x) } else { Input::Quantized(&acts, precision) };
+        let mut out = vec![f32::NAN; tokens * rows];
+        let window = Window { ptr: out.as_mut_ptr(), stride: rows };
+        // SAFETY: the window covers `out`, which nobody else has.
+        unsafe { kernels.matmul(dtype, &MatmulArgs { weights: &weights, rows, depth, tokens, input, out: window }) };
+
+        let (mut difference, mut size) = (0.0, 0.0);
+        for (x, out) in x.chunks(depth).zip(out.chunks(rows)) {
+            for (weights, &got) in weights.chunks(dtype.row_bytes(depth).unwrap()).zip(out) {
+                let blocks = weights.chunks(dtype.block_bytes()).zip(x.chunks(dtype.block_len()));
+                let exact: f64 = blocks
+                    .flat_map(|(block, x)| x.iter().enumerate().map(|(i, &x)| weight(dtype, block, i) * f64::from(x)))
+                    .sum();
+                difference += (f64::from(got) - exact).powi(2);
+                size += exact.powi(2);
+            }
+        }
+        (difference / size).sqrt()
+    }
+
+    #[test]
+    fn products_are_those_of_dequantized_weights() {
+        let kernels = Kernels::for_level(Level::Scalar);
+        for &dtype in Dtype::ALL.iter().filter(|&&dtype| kernels.supports(dtype)) {
+            let (high, fast) = (error(&kernels, dtype, Precision::High), error(&kernels, dtype, Precision::Fast));
+            assert!(high <= 1e-4, "{dtype}, high: {high}");
+            assert!(fast <= 2.5e-2, "{dtype}, fast: {fast}");
+        }
+    }
+
+    #[test]
+    fn every_type_of_the_format_list_and_the_floats_is_there() {
+        let kernels = Kernels::for_level(Level::Scalar);
+        let supported: Vec<_> = Dtype::ALL.iter().filter(|&&dtype| kernels.supports(dtype)).map(|d| d.name()).collect();
+        assert_eq!(supported.join(" "), "F32 F16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_NL IQ4_XS BF16");
+    }
+}

@@ -42,3 +42,60 @@ pub(super) fn quantize(x: &[f32], blocks: &mut [ActBlock], precision: Precision)
         block.lo_sum = std::array::from_fn(|i| sum(&block.lo[16 * i..16 * i + 16]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::testing::Random;
+
+    fn quantized(x: &[f32], precision: Precision) -> Vec<ActBlock> {
+        let mut blocks = vec![ActBlock::ZERO; x.len().div_ceil(BLOCK)];
+        quantize(x, &mut blocks, precision);
+        blocks
+    }
+
+    #[test]
+    fn integers_are_the_nearest_and_sums_are_sums() {
+        let mut x = Random::new(3).normals(BLOCK + 37);
+        x[5] = -9.0;
+        for (precision, half_step) in [(Precision::High, 4.5 / 32512.0), (Precision::Fast, 4.5 / 127.0)] {
+            let blocks = quantized(&x, precision);
+            for (k, &x) in x.iter().enumerate() {
+                let (block, k) = (&blocks[k / BLOCK], k % BLOCK);
+                let q = match precision {
+                    Precision::High => 256 * i32::from(block.hi[k]) + i32::from(block.lo[k]),
+                    Precision::Fast => i32::from(block.hi[k]),
+                };
+                assert!((q as f32 * block.scale - x).abs() <= half_step * 1.001, "{x} became {q} * {}", block.scale);
+            }
+            assert_eq!((blocks[0].hi[5], blocks[0].lo[5]), (-127, 0), "the greatest magnitude");
+            for block in &blocks {
+                for j in 0..16 {
+                    let at = 16 * j..16 * j + 16;
+                    assert_eq!(block.hi[at.clone()].iter().map(|&q| i16::from(q)).sum::<i16>(), block.hi_sum[j]);
+                    assert_eq!(block.lo[at].iter().map(|&q| i16::from(q)).sum::<i16>(), block.lo_sum[j]);
+                }
+            }
+            assert!(blocks[1].hi[37..].iter().chain(&blocks[1].lo[37..]).all(|&q| q == 0), "padding");
+        }
+    }
+
+    #[test]
+    fn odd_inputs_have_a_meaning() {
+        let all = |value| quantized(&[value; BLOCK], Precision::High).remove(0);
+        for zero in [0.0, -0.0, f32::from_bits(1), f32::MIN_POSITIVE, 7e-31] {
+            let block = all(zero);
+            assert!(block.scale == 0.0 && block.hi == [0; BLOCK] && block.lo == [0; BLOCK], "{zero}");
+        }
+        for value in [8e-31, -1.0, f32::MAX] {
+            let block = all(value);
+            assert!(block.scale.is_normal() && block.hi == [127 * value.signum() as i8; BLOCK], "{value}");
+        }
+        for mixed in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = [1.0; BLOCK];
+            x[100] = mixed;
+            let block = quantized(&x, Precision::High).remove(0);
+            assert!(block.scale.is_nan() && block.hi == [0; BLOCK] && block.hi_sum == [0; 16], "{mixed}");
+        }
+    }
+}

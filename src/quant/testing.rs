@@ -1,0 +1,116 @@
+//! What tests of quantized arithmetic share: random blocks and a second opinion on what they mean.
+
+use crate::tensor::Dtype;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+/// Reproducible randomness.
+pub(crate) struct Random(ChaCha8Rng);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Random {
+        Random(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.0.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Uniform in 0..1.
+    pub(crate) fn uniform(&mut self) -> f32 {
+        (self.0.next_u32() >> 8) as f32 / (1 << 24) as f32
+    }
+
+    /// About normal: the sum of twelve uniform numbers.
+    pub(crate) fn normal(&mut self) -> f32 {
+        (0..12).map(|_| self.uniform()).sum::<f32>() - 6.0
+    }
+
+    pub(crate) fn normals(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.normal()).collect()
+    }
+
+    /// Random blocks for `len` weights; floats among the bytes are moderate and of both signs, the rest is anything.
+    pub(crate) fn row(&mut self, dtype: Dtype, len: usize) -> Vec<u8> {
+        let mut bytes = self.bytes(dtype.row_bytes(len).expect("whole blocks"));
+        for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
+            match dtype {
+                Dtype::F32 | Dtype::Q8_K => block[..4].copy_from_slice(&self.normal().to_le_bytes()),
+                Dtype::BF16 => block.copy_from_slice(&half::bf16::from_f32(self.normal()).to_le_bytes()),
+                _ => {
+                    for at in halves(dtype) {
+                        block[*at..at + 2].copy_from_slice(&half::f16::from_f32(self.normal()).to_le_bytes());
+                    }
+                }
+            }
+        }
+        bytes
+    }
+}
+
+/// Where a block has f16 numbers.
+pub(crate) fn halves(dtype: Dtype) -> &'static [usize] {
+    match dtype {
+        Dtype::F16 | Dtype::Q4_0 | Dtype::Q5_0 | Dtype::Q8_0 | Dtype::IQ4_NL | Dtype::IQ4_XS => &[0],
+        Dtype::Q4_1 | Dtype::Q5_1 | Dtype::Q4_K | Dtype::Q5_K => &[0, 2],
+        Dtype::Q2_K => &[80, 82],
+        Dtype::Q3_K => &[108],
+        Dtype::Q6_K => &[208],
+        other => panic!("no f16 in {other}"),
+    }
+}
+
+/// Weight `i` of a block, straight from the bytes, one weight at a time: shares nothing with the formats.
+pub(crate) fn weight(dtype: Dtype, block: &[u8], i: usize) -> f64 {
+    let half = |at: usize| f64::from(half::f16::from_le_bytes([block[at], block[at + 1]]));
+    let bits = |at: usize, bit: usize, count: u32| i32::from(block[at + bit / 8] >> (bit % 8)) & ((1 << count) - 1);
+    // 4-bit numbers of a run of `run` weights in `run / 2` bytes.
+    let nibble = |at: usize, run: usize| {
+        let (start, k) = (at + i / run * (run / 2), i % run);
+        bits(start + k % (run / 2), k / (run / 2) * 4, 4)
+    };
+    let crumb = |at: usize| bits(at + i / 128 * 32 + i % 32, i / 32 % 4 * 2, 2);
+    let level = |q: i32| [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113][q as usize];
+    let signed = |at: usize| i32::from(block[at] as i8);
+    match dtype {
+        Dtype::F32 => f64::from(f32::from_le_bytes(block.try_into().unwrap())),
+        Dtype::F16 => half(0),
+        Dtype::BF16 => f64::from(f32::from_bits(u32::from(u16::from_le_bytes(block.try_into().unwrap())) << 16)),
+        Dtype::Q4_0 => half(0) * f64::from(nibble(2, 32) - 8),
+        Dtype::Q4_1 => half(0) * f64::from(nibble(4, 32)) + half(2),
+        Dtype::Q5_0 => half(0) * f64::from(nibble(6, 32) + 16 * bits(2, i, 1) - 16),
+        Dtype::Q5_1 => half(0) * f64::from(nibble(8, 32) + 16 * bits(4, i, 1)) + half(2),
+        Dtype::Q8_0 => half(0) * f64::from(signed(2 + i)),
+        Dtype::IQ4_NL => half(0) * f64::from(level(nibble(2, 32))),
+        Dtype::Q2_K => half(80) * f64::from(bits(i / 16, 0, 4) * crumb(16)) - half(82) * f64::from(bits(i / 16, 4, 4)),
+        Dtype::Q3_K => {
+            let j = i / 16;
+            let s = bits(96 + j % 8, j / 8 * 4, 4) + 16 * bits(104 + j % 4, j / 4 * 2, 2) - 32;
+            half(108) * f64::from(s * (crumb(32) + 4 * bits(i % 32, i / 32, 1) - 4))
+        }
+        Dtype::Q4_K | Dtype::Q5_K => {
+            let (s, m) = match i / 32 {
+                j @ 0..4 => (bits(4 + j, 0, 6), bits(8 + j, 0, 6)),
+                j => (bits(8 + j, 0, 4) + 16 * bits(j, 6, 2), bits(8 + j, 4, 4) + 16 * bits(4 + j, 6, 2)),
+            };
+            let q = match dtype {
+                Dtype::Q4_K => nibble(16, 64),
+                _ => nibble(48, 64) + 16 * bits(16 + i % 32, i / 32, 1),
+            };
+            half(0) * f64::from(s * q) - half(2) * f64::from(m)
+        }
+        Dtype::Q6_K => {
+            let q = nibble(0, 128) + 16 * bits(128 + i / 128 * 32 + i % 32, i / 32 % 4 * 2, 2) - 32;
+            half(208) * f64::from(signed(192 + i / 16) * q)
+        }
+        Dtype::Q8_K => f64::from(f32::from_le_bytes(block[..4].try_into().unwrap())) * f64::from(signed(4 + i)),
+        Dtype::IQ4_XS => {
+            let j = i / 32;
+            let s = bits(4, 4 * j, 4) + 16 * bits(2, 2 * j, 2) - 32;
+            half(0) * f64::from(s * level(nibble(8, 32)))
+        }
+        other => panic!("{other} has no second opinion"),
+    }
+}
