@@ -1,0 +1,210 @@
+//! What stands between a C caller and the library: every call runs inside [`status`] or [`value`], and every parameter
+//! passes a check here before it is believed.
+
+use super::error::{self, Line, chord_error, chord_status};
+use crate::error::{Error, Result as LibraryResult};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, c_char};
+use std::fmt::Write;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::{Once, OnceLock};
+use std::{mem, slice, str, thread};
+
+/// Why a call fails: an error of the library, or one that only exists at this boundary.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The handle in this parameter names no object.
+    #[error("{0} is not a live handle of its type (NULL, freed, or never one)")]
+    InvalidHandle(&'static str),
+    /// A result that the caller's buffer cannot hold.
+    #[error("the result needs a buffer of {needed}, the capacity is {capacity}")]
+    BufferTooSmall { needed: usize, capacity: usize },
+    /// A panic was caught.
+    #[error("a panic was caught")]
+    Panic,
+    /// Everything else.
+    #[error(transparent)]
+    Error(#[from] Error),
+}
+
+pub(super) type Result<T> = std::result::Result<T, Failure>;
+
+/// Where a running call leaves what is needed if it panics.
+#[derive(Default)]
+pub(super) struct Call {}
+
+/// Runs the body of a function that returns a status; on failure stores an error object in `*err` unless `err` is NULL.
+pub(super) fn status(err: *mut *mut chord_error, body: impl FnOnce(&Call) -> Result<()>) -> chord_status {
+    match guard(body) {
+        Ok(()) => chord_status::CHORD_OK,
+        Err(failure) => {
+            if !err.is_null() && err.is_aligned() {
+                // SAFETY: not NULL, aligned, and the C contract says that it points to a place for a handle.
+                unsafe { err.write(error::new(&failure)) };
+            }
+            error::status_of(&failure)
+        }
+    }
+}
+
+/// Runs the body of a function that cannot fail; `default` stands for "no such thing" and for a caught panic.
+pub(super) fn value<T>(default: T, body: impl FnOnce(&Call) -> Option<T>) -> T {
+    guard(|call| Ok(body(call))).ok().flatten().unwrap_or(default)
+}
+
+fn guard<T>(body: impl FnOnce(&Call) -> Result<T>) -> Result<T> {
+    install_hook();
+    let call = Call::default();
+    let outer = INSIDE.replace(true);
+    // The objects a call works on are shared immutable ones, or behind a lock that the panic poisons.
+    let result = panic::catch_unwind(AssertUnwindSafe(|| body(&call)));
+    INSIDE.set(outer);
+    result.unwrap_or_else(|_| Err(Failure::Panic))
+}
+
+thread_local! {
+    /// Whether this thread is inside a call from C. Neither of the two needs a destructor, which would keep a shared
+    /// object from being unloaded.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// The message of the panic that is being unwound.
+    static MESSAGE: RefCell<Option<Line>> = const { RefCell::new(None) };
+}
+
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
+
+/// The hook that was there before ours; a program written in Rust may have one.
+static PREVIOUS: OnceLock<Hook> = OnceLock::new();
+
+/// The default hook prints to stderr, which is not ours. Panics inside calls from C and on our own threads are kept for the
+/// log instead; all others go where they went before.
+fn install_hook() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // `set` cannot find a value: it only runs here.
+        let _ = PREVIOUS.set(panic::take_hook());
+        panic::set_hook(Box::new(|info| {
+            if INSIDE.get() {
+                let mut line = Line::default();
+                let _ = write!(line, "{info}");
+                MESSAGE.set(Some(line));
+            } else if !thread::current().name().is_some_and(|name| name.starts_with("chord"))
+                && let Some(previous) = PREVIOUS.get()
+            {
+                previous(info);
+            }
+        }));
+    });
+}
+
+/// A place for a result, checked before any work is done and written only on success.
+pub(super) struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    /// Checks a pointer that may not be NULL.
+    pub(super) fn new(name: &'static str, ptr: *mut T) -> LibraryResult<Self> {
+        check_pointer(name, ptr)?;
+        Ok(Out(ptr))
+    }
+
+    /// Hands over the result.
+    pub(super) fn write(&self, value: T) {
+        // SAFETY: `new` checked for NULL and alignment; the C contract says that it points to a `T`.
+        unsafe { self.0.write(value) };
+    }
+}
+
+fn check_pointer<T>(name: &str, ptr: *const T) -> LibraryResult<()> {
+    if ptr.is_null() {
+        return Err(Error::InvalidArgument(format!("{name} is NULL")));
+    }
+    if !ptr.is_aligned() {
+        return Err(Error::InvalidArgument(format!("{name} is not aligned for its type")));
+    }
+    Ok(())
+}
+
+/// `len` elements at `ptr`, which may be NULL when `len` is 0.
+///
+/// # Safety
+/// If `ptr` is neither NULL nor misaligned, `len` elements must be readable there while `'a` lasts.
+pub(super) unsafe fn slice<'a, T>(name: &'static str, ptr: *const T, len: usize) -> LibraryResult<&'a [T]> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    check_pointer(name, ptr)?;
+    if len.checked_mul(mem::size_of::<T>()).is_none_or(|bytes| bytes > isize::MAX as usize) {
+        return Err(Error::InvalidArgument(format!("the length of {name}, {len}, is larger than memory")));
+    }
+    // SAFETY: checked above as far as it can be; the rest is this function's contract.
+    Ok(unsafe { slice::from_raw_parts(ptr, len) })
+}
+
+/// `len` bytes of UTF-8 at `ptr`.
+///
+/// # Safety
+/// As for [`slice`].
+pub(super) unsafe fn text<'a>(name: &'static str, ptr: *const c_char, len: usize) -> LibraryResult<&'a str> {
+    // SAFETY: this function's contract; `c_char` and `u8` have one layout.
+    utf8(name, unsafe { slice(name, ptr.cast(), len) }?)
+}
+
+/// A NUL-terminated string of UTF-8.
+///
+/// # Safety
+/// If `ptr` is not NULL, a NUL-terminated string must be readable there while `'a` lasts.
+pub(super) unsafe fn string<'a>(name: &'static str, ptr: *const c_char) -> LibraryResult<&'a str> {
+    check_pointer(name, ptr)?;
+    // SAFETY: not NULL; the rest is this function's contract.
+    utf8(name, unsafe { CStr::from_ptr(ptr) }.to_bytes())
+}
+
+fn utf8<'a>(name: &'static str, bytes: &'a [u8]) -> LibraryResult<&'a str> {
+    str::from_utf8(bytes).map_err(|error| Error::InvalidUtf8 { what: name, offset: error.valid_up_to() as u64 })
+}
+
+/// Rejects bits outside `known`.
+pub(super) fn check_flags(flags: u32, known: u32) -> LibraryResult<()> {
+    match flags & !known {
+        0 => Ok(()),
+        unknown => Err(Error::InvalidArgument(format!("unknown flags {unknown:#x}"))),
+    }
+}
+
+/// A caller's buffer for a result of any length.
+pub(super) struct Buffer<T> {
+    ptr: *mut T,
+    capacity: usize,
+    needed: Out<usize>,
+}
+
+impl<T: Copy + Default> Buffer<T> {
+    /// Checks the three parameters of a copied result; `ptr` may be NULL when `capacity` is 0.
+    pub(super) fn new(
+        name: &'static str,
+        ptr: *mut T,
+        capacity: usize,
+        size_name: &'static str,
+        needed: *mut usize,
+    ) -> LibraryResult<Self> {
+        if capacity > 0 {
+            check_pointer(name, ptr)?;
+        }
+        Ok(Buffer { ptr, capacity, needed: Out::new(size_name, needed)? })
+    }
+
+    /// Copies the result, and a zero behind it if there is room; says how many elements it has in any case.
+    pub(super) fn fill(&self, items: &[T]) -> Result<()> {
+        self.needed.write(items.len());
+        if items.len() > self.capacity {
+            return Err(Failure::BufferTooSmall { needed: items.len(), capacity: self.capacity });
+        }
+        // SAFETY: the C contract gives `capacity` writable elements that nobody else uses, so they cannot overlap ours.
+        unsafe {
+            self.ptr.copy_from_nonoverlapping(items.as_ptr(), items.len());
+            if items.len() < self.capacity {
+                self.ptr.add(items.len()).write(T::default());
+            }
+        }
+        Ok(())
+    }
+}
