@@ -18,7 +18,12 @@ pub enum Error {
     OutOfRange(String),
     /// Text that must be UTF-8 and is not; `offset` is the first bad byte.
     #[error("{what} is not valid UTF-8 at byte {offset}")]
-    InvalidUtf8 { what: &'static str, offset: u64 },
+    InvalidUtf8 {
+        /// Which input.
+        what: &'static str,
+        /// The first bad byte.
+        offset: u64,
+    },
     /// Something asked for by name does not exist.
     #[error("{0}")]
     NotFound(String),
@@ -27,13 +32,23 @@ pub enum Error {
     Busy(&'static str),
     /// The operating system refused a file operation.
     #[error("{what}: {source}")]
-    Io { what: String, source: std::io::Error },
+    Io {
+        /// The file and what was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// An allocation failed. Carries no text, so that reporting it allocates nothing.
     #[error("out of memory")]
     OutOfMemory,
     /// Bytes that are not what the format says; `offset` counts from the start of the file.
     #[error("{message} (at byte {offset})")]
-    Malformed { offset: u64, message: String },
+    Malformed {
+        /// Where, from the start of the file.
+        offset: u64,
+        /// What is wrong, and with which key or tensor.
+        message: String,
+    },
     /// A well-formed model that this library cannot run.
     #[error("{0}")]
     Unsupported(String),
@@ -45,10 +60,20 @@ pub enum Error {
     NoChatTemplate,
     /// The chat template is wrong or refuses the conversation; `offset` is a byte of the template.
     #[error("{message}")]
-    Template { offset: u64, message: String },
+    Template {
+        /// Where in the template.
+        offset: u64,
+        /// What the template or its engine said.
+        message: String,
+    },
     /// More tokens than the context holds.
     #[error("{needed} tokens do not fit a context of {capacity}")]
-    ContextFull { needed: usize, capacity: usize },
+    ContextFull {
+        /// Tokens with the ones to be added.
+        needed: usize,
+        /// Tokens that fit.
+        capacity: usize,
+    },
     /// The call needs an evaluated position and there is none.
     #[error("{0}")]
     InvalidState(String),
@@ -63,7 +88,12 @@ pub enum Error {
     Internal(String),
     /// An error with the place where it happened in front.
     #[error("{context}: {source}")]
-    Context { context: String, source: Box<Error> },
+    Context {
+        /// The place.
+        context: String,
+        /// What happened there.
+        source: Box<Error>,
+    },
 }
 
 impl Error {

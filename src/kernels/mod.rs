@@ -21,7 +21,9 @@ pub const KV_BLOCK: usize = 256;
 /// different rows of one matrix, which `&mut` slices cannot express.
 #[derive(Clone, Copy)]
 pub struct Window {
+    /// Element (0, 0).
     pub ptr: *mut f32,
+    /// Elements from one token to the next.
     pub stride: usize,
 }
 
@@ -42,9 +44,13 @@ impl Window {
 pub struct MatmulArgs<'a> {
     /// `rows` rows of `dtype.row_bytes(depth)` bytes each, contiguous, as they stand in the file.
     pub weights: &'a [u8],
+    /// Outputs.
     pub rows: usize,
+    /// Length of the sums.
     pub depth: usize,
+    /// Activation rows.
     pub tokens: usize,
+    /// The activations.
     pub input: Input<'a>,
     /// Receives `rows` values for each token; must be valid for writes and written by nobody else meanwhile.
     pub out: Window,
@@ -64,8 +70,11 @@ pub type BlockMask = [u64; KV_BLOCK / 64];
 
 /// One KV head, one block of 256 positions, a tile of queries.
 pub struct AttendArgs<'a, T> {
+    /// Rows of the tile.
     pub queries: usize,
+    /// Elements of a query or key.
     pub head_dim: usize,
+    /// Elements of a value.
     pub value_dim: usize,
     /// `queries` rows of `head_dim`, not scaled.
     pub query: &'a [f32],
@@ -79,6 +88,7 @@ pub struct AttendArgs<'a, T> {
     pub scale: f32,
     /// Room for `queries * 256` values.
     pub scores: &'a mut [f32],
+    /// Receives the softmax state over this block alone.
     pub out: Partial<'a>,
 }
 
@@ -260,5 +270,12 @@ impl Partial<'_> {
     fn check(&self, queries: usize, value_dim: usize) {
         assert!(self.max.len() == queries && self.sum.len() == queries, "softmax state size");
         assert_eq!(self.acc.len(), queries * value_dim, "accumulator size");
+    }
+}
+
+impl Partial<'_> {
+    /// The same state, borrowed for a shorter time.
+    pub fn reborrow(&mut self) -> Partial<'_> {
+        Partial { max: self.max, sum: self.sum, acc: self.acc }
     }
 }

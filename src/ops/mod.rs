@@ -1,1 +1,78 @@
-//! Whole operations: check shapes, split outputs over threads, call kernels.
+//! Whole operations: check shapes, split outputs over threads, call kernels. One file per operation.
+//!
+//! Work is always split by outputs, never along a summed index, so thread counts never change a result.
+
+mod attention;
+mod embed;
+mod linear;
+mod rope;
+
+pub use attention::{AttentionArgs, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, attention};
+pub use embed::embed;
+pub use linear::{LinearScratch, Part, Source, Weights, linear};
+pub use rope::{Angles, RopeArgs, RopeParams, Scaling, rope_and_store};
+
+use crate::kernels::Kernels;
+use crate::quant::Precision;
+use crate::threads::Pool;
+use std::marker::PhantomData;
+use std::sync::atomic::AtomicBool;
+
+/// What an operation runs on.
+#[derive(Clone, Copy)]
+pub struct Machine<'a> {
+    /// The inner loops.
+    pub kernels: &'a Kernels,
+    /// The threads.
+    pub pool: &'a Pool,
+    /// Once set, remaining work is skipped and outputs are worthless.
+    pub cancel: &'a AtomicBool,
+    /// How activations are quantized.
+    pub precision: Precision,
+}
+
+impl Machine<'_> {
+    /// Runs the units on the pool, or right here when there are fewer than `worthwhile` elements to touch: handing work
+    /// to another core costs about a microsecond.
+    fn run(&self, units: usize, elements: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        const WORTHWHILE: usize = 16 * 1024;
+        if elements < WORTHWHILE {
+            (0..units).for_each(|unit| task(0, unit));
+        } else {
+            self.pool.run(units, self.cancel, task);
+        }
+    }
+}
+
+/// A slice that several threads write, each its own parts: what `&mut` cannot express.
+#[derive(Clone, Copy)]
+pub struct Shared<'a, T> {
+    ptr: *mut T,
+    len: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: parts are handed out only by `part`, whose contract is that they do not overlap.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    /// Takes the slice over for as long as it is borrowed.
+    #[must_use]
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Shared { ptr: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// The elements `start..start + len`.
+    ///
+    /// # Safety
+    /// While the part lives, nobody else may hold a part that overlaps it.
+    #[allow(clippy::mut_from_ref)]
+    #[must_use]
+    pub unsafe fn part(&self, start: usize, len: usize) -> &'a mut [T] {
+        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "part within the slice");
+        // SAFETY: in bounds by the assertion; exclusive by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(start), len) }
+    }
+}

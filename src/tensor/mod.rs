@@ -1,7 +1,7 @@
-//! Shapes, element types and views of tensors. No arithmetic.
+//! Element types and memory of tensors. No arithmetic.
 
-mod arena;
+mod buffer;
 mod dtype;
 
-pub use arena::{Arena, Slot};
+pub use buffer::{Buffer, Zeroed};
 pub use dtype::Dtype;

@@ -1,1 +1,9 @@
-//! The worker pool.
+//! The worker pool of a model: workers spin briefly for the next region, then park; idle, they cost nothing.
+//!
+//! A region is a number of independent units that threads take from a shared counter, because cores are uneven. The
+//! caller works too, and waits only for workers that have entered the region: one that the scheduler has not woken in
+//! time is left out instead of waited for, so more threads than cores do not collapse.
+
+mod pool;
+
+pub use pool::Pool;

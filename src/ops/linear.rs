@@ -1,0 +1,214 @@
+//! Matrix products: one input, prepared once, times one or several weight matrices.
+
+use super::{Machine, Shared};
+use crate::error::{Result, try_vec};
+use crate::kernels::{Input, MatmulArgs, Window};
+use crate::quant::{ActBlock, BLOCK};
+use crate::tensor::{Buffer, Dtype};
+
+/// A weight matrix as it stands in the file: `rows` outputs, `depth` inputs.
+#[derive(Clone, Copy)]
+pub struct Weights<'a> {
+    /// Type of the elements.
+    pub dtype: Dtype,
+    /// `rows` rows of `dtype.row_bytes(depth)` bytes.
+    pub bytes: &'a [u8],
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub depth: usize,
+}
+
+/// Where the input of a product comes from, `tokens` rows of `depth`. What stands in front of the product is fused into
+/// its preparation, which walks over the rows anyway.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// The rows as they are.
+    Plain(&'a [f32]),
+    /// The rows, RMS-normalized.
+    RmsNorm {
+        /// The rows.
+        x: &'a [f32],
+        /// `depth` gains.
+        weight: &'a [f32],
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// `silu(gate) * up`.
+    SwiGlu {
+        /// The rows that gate.
+        gate: &'a [f32],
+        /// The rows that are gated.
+        up: &'a [f32],
+    },
+}
+
+/// One product of a [`linear`] call.
+pub struct Part<'a> {
+    /// The matrix.
+    pub weights: Weights<'a>,
+    /// Added to every output row.
+    pub bias: Option<&'a [f32]>,
+    /// Receives `tokens` rows of `weights.rows`.
+    pub out: &'a mut [f32],
+    /// The result is also added to these rows: the residual stream.
+    pub residual: Option<&'a mut [f32]>,
+}
+
+/// Room for prepared inputs.
+pub struct LinearScratch {
+    blocks: Vec<ActBlock>,
+    rows: Buffer<f32>,
+}
+
+impl LinearScratch {
+    /// Room for `tokens` rows of up to `depth` inputs; `float`: some product has float weights.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn new(tokens: usize, depth: usize, float: bool, threads: usize) -> Result<LinearScratch> {
+        // Products with quantized weights need a row of floats per thread only while they quantize it.
+        let rows = if float { tokens } else { 0 }.max(threads);
+        Ok(LinearScratch { blocks: try_vec(tokens * depth.div_ceil(BLOCK), ActBlock::ZERO)?, rows: Buffer::new(rows * depth)? })
+    }
+
+    /// Bytes that [`LinearScratch::new`] takes for the same arguments.
+    #[must_use]
+    pub fn bytes(tokens: usize, depth: usize, float: bool, threads: usize) -> usize {
+        let rows = if float { tokens } else { 0 }.max(threads);
+        tokens * depth.div_ceil(BLOCK) * size_of::<ActBlock>() + rows * depth * size_of::<f32>()
+    }
+}
+
+/// Weight bytes of a work unit when few tokens share it: enough to amortize taking it, few enough to even out the cores.
+const UNIT_BYTES: usize = 64 * 1024;
+/// Output rows of a work unit when many tokens share it.
+const UNIT_ROWS: usize = 32;
+/// Kernels work on several rows at once; units are multiples of this.
+const ROW_STEP: usize = 16;
+
+/// A part, ready to be shared by threads.
+struct Job<'a> {
+    weights: Weights<'a>,
+    bias: Option<&'a [f32]>,
+    out: Shared<'a, f32>,
+    residual: Option<Shared<'a, f32>>,
+    /// Rows of a unit.
+    step: usize,
+    first_unit: usize,
+}
+
+/// Products that share an input, at most: queries, keys and values; gate and up.
+const MAX_PARTS: usize = 4;
+
+/// Multiplies `tokens` input rows with every part's matrix.
+///
+/// # Panics
+/// When shapes disagree.
+pub fn linear<'a>(
+    machine: Machine,
+    source: Source,
+    tokens: usize,
+    parts: impl IntoIterator<Item = Part<'a>>,
+    scratch: &mut LinearScratch,
+) {
+    // An array, because a pass allocates nothing.
+    let mut jobs = [const { None::<Job> }; MAX_PARTS];
+    let mut parts = parts.into_iter();
+    let (mut units, mut elements) = (0, 0);
+    for (job, part) in jobs.iter_mut().zip(&mut parts) {
+        let Part { weights, bias, out, residual } = part;
+        assert_eq!(out.len(), tokens * weights.rows, "product output");
+        assert!(bias.is_none_or(|bias| bias.len() == weights.rows), "bias width");
+        assert!(residual.as_ref().is_none_or(|residual| residual.len() == out.len()), "residual width");
+        let row_bytes = weights.bytes.len() / weights.rows;
+        let step = if tokens <= 4 { (UNIT_BYTES / row_bytes.max(1)).next_multiple_of(ROW_STEP) } else { UNIT_ROWS };
+        *job = Some(Job { weights, bias, out: Shared::new(out), residual: residual.map(Shared::new), step, first_unit: units });
+        units += weights.rows.div_ceil(step);
+        elements += tokens * weights.rows * weights.depth;
+    }
+    assert!(parts.next().is_none(), "at most {MAX_PARTS} products share an input");
+    let jobs = &jobs;
+    let all = || jobs.iter().flatten();
+    let Some(depth) = all().next().map(|job| job.weights.depth) else { return };
+    assert!(all().all(|job| job.weights.depth == depth), "input widths of products that share an input");
+    let is_float = |job: &Job| job.weights.dtype.block_len() == 1;
+    let (float, quantized) = (all().any(is_float), !all().all(is_float));
+
+    prepare(machine, source, tokens, depth, scratch, float, quantized);
+    let blocks = &scratch.blocks[..if quantized { tokens * depth.div_ceil(BLOCK) } else { 0 }];
+    let rows = match source {
+        Source::Plain(x) => x,
+        _ if float => &scratch.rows[..tokens * depth],
+        _ => &[],
+    };
+    machine.run(units, elements, &|_, unit| {
+        let Some(job) = jobs.iter().rev().flatten().find(|job| job.first_unit <= unit) else { return };
+        let Weights { dtype, bytes, rows: total_rows, .. } = job.weights;
+        let row_bytes = bytes.len() / total_rows;
+        let first = (unit - job.first_unit) * job.step;
+        let count = job.step.min(total_rows - first);
+        let args = MatmulArgs {
+            weights: &bytes[first * row_bytes..(first + count) * row_bytes],
+            rows: count,
+            depth,
+            tokens,
+            input: if dtype.block_len() == 1 { Input::Float(rows) } else { Input::Quantized(blocks, machine.precision) },
+            out: Window { ptr: job.out.ptr.wrapping_add(first), stride: total_rows },
+        };
+        // SAFETY: `out` holds `tokens` rows of `total_rows`, and columns `first..first + count` belong to this unit alone.
+        unsafe { machine.kernels.matmul(dtype, &args) };
+        if job.bias.is_none() && job.residual.is_none() {
+            return;
+        }
+        for token in 0..tokens {
+            // SAFETY: as above: these columns are this unit's.
+            let out = unsafe { job.out.part(token * total_rows + first, count) };
+            if let Some(bias) = job.bias {
+                machine.kernels.add(out, &bias[first..first + count]);
+            }
+            if let Some(residual) = job.residual {
+                // SAFETY: the same columns of a matrix of the same shape.
+                machine.kernels.add(unsafe { residual.part(token * total_rows + first, count) }, out);
+            }
+        }
+    });
+}
+
+/// Applies what the source fuses and quantizes the rows.
+fn prepare(
+    machine: Machine,
+    source: Source,
+    tokens: usize,
+    depth: usize,
+    scratch: &mut LinearScratch,
+    float: bool,
+    quantized: bool,
+) {
+    if !quantized && matches!(source, Source::Plain(_)) {
+        return;
+    }
+    let blocks_per_row = depth.div_ceil(BLOCK);
+    let (blocks, rows) = (Shared::new(&mut scratch.blocks), Shared::new(&mut scratch.rows));
+    machine.run(tokens, tokens * depth, &|thread, token| {
+        let range = token * depth..(token + 1) * depth;
+        // SAFETY: a row per token where float products read them later, else a row per thread.
+        let row = unsafe { rows.part(if float { token } else { thread } * depth, depth) };
+        let input = match source {
+            Source::Plain(x) => &x[range],
+            Source::RmsNorm { x, weight, eps } => {
+                machine.kernels.rms_norm(&x[range], weight, eps, row);
+                row
+            }
+            Source::SwiGlu { gate, up } => {
+                row.copy_from_slice(&gate[range.clone()]);
+                machine.kernels.swiglu(row, &up[range]);
+                row
+            }
+        };
+        if quantized {
+            // SAFETY: the blocks of one token per unit.
+            machine.kernels.quantize(input, unsafe { blocks.part(token * blocks_per_row, blocks_per_row) }, machine.precision);
+        }
+    });
+}

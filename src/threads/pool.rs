@@ -1,0 +1,326 @@
+//! See the module documentation.
+
+use crate::error::{Error, Result};
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::{Duration, Instant};
+
+/// How long a thread spins before it parks: longer than the serial code between two regions, shorter than a time slice.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Keeps what several cores write on cache lines of their own (two, because of adjacent-line prefetch).
+#[repr(align(128))]
+struct Padded<T>(T);
+
+/// What a region runs: called with the index of the thread, `0..threads`, and of the unit.
+type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
+
+/// The state word of a pool: an epoch that changes with every region, whether the region may still be entered, and how
+/// many workers are inside. One word, because entering must be atomic with the check that the region is open.
+const OPEN: u64 = 1 << 31;
+const INSIDE: u64 = OPEN - 1;
+const EPOCH: u64 = 1 << 32;
+
+struct Region {
+    task: *const Task<'static>,
+    units: usize,
+    caller: Option<Thread>,
+}
+
+struct Shared {
+    state: Padded<AtomicU64>,
+    next: Padded<AtomicUsize>,
+    stop: AtomicBool,
+    panicked: AtomicBool,
+    /// Written by the caller while nobody is inside, read by workers while they are inside.
+    region: UnsafeCell<Region>,
+}
+
+// SAFETY: `region` is guarded by `state` as its comment says; the task behind the pointer is `Sync`, and the caller keeps
+// it alive until nobody is inside.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+struct Worker {
+    handle: Option<JoinHandle<()>>,
+    parked: Arc<AtomicBool>,
+}
+
+/// A fixed set of threads that run the units of one region at a time.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    /// Held by the caller of a region: regions of different sessions take turns.
+    turn: Mutex<()>,
+}
+
+impl Pool {
+    /// A pool of `threads` threads, the caller of [`Pool::run`] counted as one.
+    ///
+    /// # Errors
+    /// When `threads` is 0 or the system refuses a thread.
+    pub fn new(threads: usize) -> Result<Pool> {
+        if threads == 0 {
+            return Err(Error::InvalidArgument("a pool needs at least one thread".into()));
+        }
+        let shared = Arc::new(Shared {
+            state: Padded(AtomicU64::new(0)),
+            next: Padded(AtomicUsize::new(0)),
+            stop: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            region: UnsafeCell::new(Region { task: std::ptr::null::<fn(usize, usize)>() as *const Task, units: 0, caller: None }),
+        });
+        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        for index in 1..threads {
+            let (shared, parked) = (Arc::clone(&pool.shared), Arc::new(AtomicBool::new(false)));
+            let worker_parked = Arc::clone(&parked);
+            let handle = thread::Builder::new()
+                .name(format!("chord-{index}"))
+                .spawn(move || shared.work(index, &worker_parked))
+                .map_err(|source| Error::Io { what: format!("starting thread {index} of {threads}"), source })?;
+            pool.workers.push(Worker { handle: Some(handle), parked });
+        }
+        Ok(pool)
+    }
+
+    /// Threads that share the work, the caller included.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `task(thread, unit)` for every unit in `0..units`, each once, in any order, on any thread; units not yet
+    /// started are skipped once `cancel` is set. Returns when all that started have ended.
+    ///
+    /// # Panics
+    /// When a unit panicked, on any thread.
+    pub fn run(&self, units: usize, cancel: &AtomicBool, task: &Task) {
+        let cancelled = || cancel.load(Ordering::Relaxed);
+        if self.workers.is_empty() || units <= 1 {
+            (0..units).take_while(|_| !cancelled()).for_each(|unit| task(0, unit));
+            return;
+        }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = |thread: usize, unit: usize| {
+            if !cancelled() {
+                task(thread, unit);
+            }
+        };
+        let task: &Task = &task;
+        let shared = &*self.shared;
+        // SAFETY: nobody is inside (the last region waited for that) and nobody enters before the state is opened. The
+        // lifetime is erased, but the task outlives the region: this call does not return or unwind before all left.
+        unsafe {
+            *shared.region.get() = Region {
+                task: std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task),
+                units,
+                caller: Some(thread::current()),
+            };
+        }
+        shared.next.0.store(0, Ordering::Relaxed);
+        let state = shared.state.0.load(Ordering::Relaxed);
+        // Sequentially consistent, as the `parked` flags are: either a worker sees the new epoch before it parks, or the
+        // caller sees its flag.
+        shared.state.0.store((state & !(EPOCH - 1)).wrapping_add(EPOCH) | OPEN, Ordering::SeqCst);
+        for worker in self.workers.iter().take(units - 1) {
+            if worker.parked.load(Ordering::SeqCst) {
+                worker.handle.as_ref().map(|handle| handle.thread().unpark());
+            }
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| shared.take_units(0, task, units)));
+        if outcome.is_err() {
+            shared.next.0.store(units, Ordering::Relaxed);
+        }
+        shared.state.0.fetch_and(!OPEN, Ordering::AcqRel);
+        let began = Instant::now();
+        while shared.state.0.load(Ordering::Acquire) & INSIDE != 0 {
+            if began.elapsed() < SPIN { spin() } else { thread::park_timeout(Duration::from_millis(1)) }
+        }
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
+        if shared.panicked.swap(false, Ordering::Relaxed) {
+            resume_unwind(Box::new("a worker thread panicked"));
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        for worker in &mut self.workers {
+            if let Some(handle) = worker.handle.take() {
+                handle.thread().unpark();
+                // A worker catches the panics of its units, so joining cannot fail in a way that matters.
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// The life of a worker.
+    fn work(&self, index: usize, parked: &AtomicBool) {
+        let mut seen = 0;
+        while let Some(state) = self.wait(seen, parked) {
+            seen = state / EPOCH;
+            if self.enter(seen) {
+                // SAFETY: this worker is inside, so the caller neither changes the region nor lets the task go.
+                let (task, units, caller) = unsafe {
+                    let region = &*self.region.get();
+                    (&*region.task, region.units, region.caller.clone())
+                };
+                if catch_unwind(AssertUnwindSafe(|| self.take_units(index, task, units))).is_err() {
+                    self.next.0.store(units, Ordering::Relaxed);
+                    self.panicked.store(true, Ordering::Relaxed);
+                }
+                let after = self.state.0.fetch_sub(1, Ordering::AcqRel) - 1;
+                if after & (OPEN | INSIDE) == 0 {
+                    caller.inspect(Thread::unpark);
+                }
+            }
+        }
+    }
+
+    /// Waits for a region after the epoch `seen`; `None` when the pool ends.
+    fn wait(&self, seen: u64, parked: &AtomicBool) -> Option<u64> {
+        let began = Instant::now();
+        loop {
+            let state = self.state.0.load(Ordering::SeqCst);
+            if self.stop.load(Ordering::SeqCst) {
+                return None;
+            }
+            if state / EPOCH != seen {
+                parked.store(false, Ordering::Relaxed);
+                return Some(state);
+            }
+            if began.elapsed() < SPIN {
+                spin();
+            } else if parked.swap(true, Ordering::SeqCst) {
+                thread::park();
+            }
+        }
+    }
+
+    /// Counts this worker in, if the region of `epoch` is still open.
+    fn enter(&self, epoch: u64) -> bool {
+        self.state
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| {
+                (state / EPOCH == epoch && state & OPEN != 0).then_some(state + 1)
+            })
+            .is_ok()
+    }
+
+    fn take_units(&self, thread: usize, task: &Task, units: usize) {
+        loop {
+            let unit = self.next.0.fetch_add(1, Ordering::Relaxed);
+            if unit >= units {
+                return;
+            }
+            task(thread, unit);
+        }
+    }
+}
+
+/// A short pause that leaves the core to its sibling.
+fn spin() {
+    for _ in 0..16 {
+        std::hint::spin_loop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static NEVER: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn every_unit_runs_once_at_any_thread_count() {
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(threads).unwrap();
+            for units in [0, 1, 2, 7, 1000] {
+                let counts: Vec<_> = (0..units).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(units, &NEVER, &|thread, unit| {
+                    assert!(thread < threads);
+                    counts[unit].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{threads} threads, {units} units");
+            }
+        }
+    }
+
+    #[test]
+    fn regions_of_several_callers_take_turns() {
+        let pool = Pool::new(3).unwrap();
+        let total = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        pool.run(5, &NEVER, &|_, _| {
+                            total.fetch_add(1, Ordering::Relaxed);
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(total.into_inner(), 4 * 500 * 5);
+    }
+
+    #[test]
+    fn workers_do_work_and_wake_from_park() {
+        let pool = Pool::new(2).unwrap();
+        for _ in 0..3 {
+            thread::sleep(Duration::from_millis(5));
+            let helped = AtomicBool::new(false);
+            // The caller's units wait until the worker has had one: this ends only when it wakes.
+            pool.run(1000, &NEVER, &|thread, _| {
+                if thread == 1 {
+                    helped.store(true, Ordering::Relaxed);
+                }
+                let began = Instant::now();
+                while !helped.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(10) {
+                    thread::yield_now();
+                }
+            });
+            assert!(helped.into_inner());
+        }
+    }
+
+    #[test]
+    fn cancel_skips_what_has_not_started() {
+        let pool = Pool::new(2).unwrap();
+        let (cancel, ran) = (AtomicBool::new(false), AtomicUsize::new(0));
+        pool.run(10_000, &cancel, &|_, _| {
+            ran.fetch_add(1, Ordering::Relaxed);
+            cancel.store(true, Ordering::Relaxed);
+        });
+        assert!(ran.into_inner() <= 2);
+    }
+
+    #[test]
+    fn a_panic_in_a_unit_reaches_the_caller_and_the_pool_lives_on() {
+        let pool = Pool::new(3).unwrap();
+        for bad in [0, 5, 99] {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                pool.run(100, &NEVER, &|_, unit| {
+                    if unit == bad {
+                        resume_unwind(Box::new("unit"));
+                    }
+                });
+            }));
+            assert!(outcome.is_err());
+            let ran = AtomicUsize::new(0);
+            pool.run(10, &NEVER, &|_, _| {
+                ran.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(ran.into_inner(), 10);
+        }
+    }
+}
