@@ -3,12 +3,16 @@
 //! Sums over a block are exact in i32; only the few f32 operations spelled out here round. That is what lets every level
 //! give the same bits.
 
-use super::{ActBlock, BLOCK, Precision};
+use super::{ActBlock, BLOCK, Grid, Precision};
 
 /// An unpacked block.
 pub trait Shape {
     /// Weights per block.
     const LEN: usize;
+
+    /// The block of a format with this grid that a bounded search finds nearest to the [`Shape::LEN`] numbers `x`;
+    /// `weights` say how much the square of each error counts.
+    fn fit(grid: &Grid, x: &[f32], weights: &[f32]) -> Self;
 
     /// Writes the [`Shape::LEN`] weights: `fma(scale, q, min)`, where `scale` and `min` are rounded products for
     /// super-blocks.
@@ -62,6 +66,10 @@ fn combine(high: i32, low: i32) -> f32 {
 impl Shape for SmallBlock {
     const LEN: usize = 32;
 
+    fn fit(grid: &Grid, x: &[f32], weights: &[f32]) -> SmallBlock {
+        SmallBlock::search(grid, x, weights)
+    }
+
     fn decode(&self, out: &mut [f32]) {
         for (out, &q) in out.iter_mut().zip(&self.weights) {
             *out = self.scale.mul_add(f32::from(q), self.min);
@@ -101,6 +109,10 @@ impl SuperBlock {
 
 impl Shape for SuperBlock {
     const LEN: usize = BLOCK;
+
+    fn fit(grid: &Grid, x: &[f32], weights: &[f32]) -> SuperBlock {
+        SuperBlock::search(grid, x, weights)
+    }
 
     fn decode(&self, out: &mut [f32]) {
         let subs = out.chunks_exact_mut(16).zip(self.weights.chunks_exact(16));

@@ -11,6 +11,7 @@
 
 mod activation;
 mod dot;
+mod encode;
 mod float;
 mod iq4_nl;
 mod iq4_xs;
@@ -28,6 +29,7 @@ mod q8_k;
 
 pub use activation::{ActBlock, BLOCK, Precision};
 pub use dot::{Shape, SmallBlock, SuperBlock};
+pub use encode::encode;
 pub use float::{BF16, F16, F32, Float};
 pub use iq4_nl::{CODEBOOK, IQ4_NL};
 pub use iq4_xs::IQ4_XS;
