@@ -6,7 +6,7 @@ use super::Plain;
 pub trait Float: Plain {
     /// The value.
     fn get(self) -> f32;
-    /// The nearest number of the format, ties to even.
+    /// The nearest finite number of the format, ties to even.
     fn nearest(x: f32) -> Self;
 }
 
@@ -43,7 +43,7 @@ impl Float for F16 {
     }
 
     fn nearest(x: f32) -> F16 {
-        F16(half::f16::from_f32(x).to_le_bytes())
+        F16(super::to_f16(x))
     }
 }
 
@@ -54,6 +54,6 @@ impl Float for BF16 {
     }
 
     fn nearest(x: f32) -> BF16 {
-        BF16(half::bf16::from_f32(x).to_le_bytes())
+        BF16(half::bf16::from_f32(x.clamp(half::bf16::MIN.to_f32(), half::bf16::MAX.to_f32())).to_le_bytes())
     }
 }
