@@ -66,22 +66,8 @@ fn visible(mask: &BlockMask, position: usize) -> bool {
 
 /// Per query, with m the greater maximum: sum and acc become `fma(total, exp(total.max - m), next * exp(next.max - m))`. An
 /// empty side, known by its sum of 0, leaves the other as it is.
-pub(super) fn merge(total: &mut Partial, next: &Partial, value_dim: usize) {
-    merge_rows(total, next, value_dim, |total, next, keep, take| {
-        for (total, next) in total.iter_mut().zip(next) {
-            *total = total.mul_add(keep, next * take);
-        }
-    });
-}
-
-/// [`merge`], with `mix(total, next, keep, take)` for the accumulator rows.
 #[inline(always)]
-pub(in crate::kernels) fn merge_rows(
-    total: &mut Partial,
-    next: &Partial,
-    value_dim: usize,
-    mut mix: impl FnMut(&mut [f32], &[f32], f32, f32),
-) {
+pub(in crate::kernels) fn merge(total: &mut Partial, next: &Partial, value_dim: usize) {
     for query in 0..next.max.len() {
         let row = query * value_dim..(query + 1) * value_dim;
         let (acc, next_acc) = (&mut total.acc[row.clone()], &next.acc[row]);
@@ -99,12 +85,15 @@ pub(in crate::kernels) fn merge_rows(
         let (keep, take) = (exp(*max - common), exp(next_max - common));
         *max = common;
         *sum = sum.mul_add(keep, next_sum * take);
-        mix(acc, next_acc, keep, take);
+        for (acc, next) in acc.iter_mut().zip(next_acc) {
+            *acc = acc.mul_add(keep, next * take);
+        }
     }
 }
 
 /// `out = acc / sum`; 0 where `sum` is 0.
-pub(super) fn normalize(total: &Partial, value_dim: usize, out: &mut [f32]) {
+#[inline(always)]
+pub(in crate::kernels) fn normalize(total: &Partial, value_dim: usize, out: &mut [f32]) {
     for query in 0..total.sum.len() {
         let (row, sum) = (query * value_dim..(query + 1) * value_dim, total.sum[query]);
         for (out, acc) in out[row.clone()].iter_mut().zip(&total.acc[row]) {

@@ -3,7 +3,8 @@
 use half::f16;
 
 /// `x += y`.
-pub(super) fn add(x: &mut [f32], y: &[f32]) {
+#[inline(always)]
+pub(in crate::kernels) fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
     }

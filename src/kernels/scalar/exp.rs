@@ -18,20 +18,23 @@ pub(in crate::kernels) const POLYNOMIAL: [f32; 7] =
 /// e^x: NaN for NaN, 0 below -87, infinite above 88, within 1 ulp between.
 ///
 /// With n = rne(x * log2 e): r = fma(n, -`LN_2`, x), r = fma(n, -`LN_2_LOW`, r), then the polynomial by fma (Horner), times 2^n.
+#[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    if x < MIN {
-        return 0.0;
-    }
-    if x > MAX {
-        return f32::INFINITY;
-    }
     let shifted = x * LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (-n).mul_add(LN_2_LOW, (-n).mul_add(LN_2, x));
     let [first, rest @ ..] = POLYNOMIAL;
     let p = rest.into_iter().fold(first, |p, c| p.mul_add(r, c));
     // The constant's own bits leave the word on the left; what stays is the exponent of 2^n.
-    p * f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()))
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+    // Selected rather than skipped, so that loops over it can become vectors.
+    if x < MIN {
+        0.0
+    } else if x > MAX {
+        f32::INFINITY
+    } else {
+        p * power
+    }
 }
 
 #[cfg(test)]

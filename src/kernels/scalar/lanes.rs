@@ -4,7 +4,8 @@
 pub(in crate::kernels) const LANES: usize = 16;
 
 /// Sum of the virtual lanes.
-pub(super) fn tree(mut lanes: [f32; LANES]) -> f32 {
+#[inline(always)]
+pub(in crate::kernels) fn tree(mut lanes: [f32; LANES]) -> f32 {
     for width in [8, 4, 2, 1] {
         for i in 0..width {
             lanes[i] += lanes[i + width];

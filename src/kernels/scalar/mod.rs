@@ -1,15 +1,15 @@
 //! The readable reference of every entry.
 
-mod activation;
+pub(super) mod activation;
 pub(super) mod attention;
 mod decode;
-mod elementwise;
+pub(super) mod elementwise;
 pub(super) mod exp;
 pub(super) mod lanes;
 mod matmul;
-mod norm;
-mod quantize;
-mod rope;
+pub(super) mod norm;
+pub(super) mod quantize;
+pub(super) mod rope;
 
 use super::{DecodeFn, Kernels, MatmulFn};
 use crate::cpu::Level;

@@ -11,7 +11,8 @@ const TINY: f32 = f32::from_bits((127 - 100) << 23);
 /// `m`, the greatest magnitude of a block, counts NaN as greater than infinity. When it is not finite, all integers are
 /// 0 and the scale is NaN, so that every product with the block is NaN. Otherwise `q = rne(x * (32512 / m))`, or 127 in
 /// place of 32512 in fast precision; the quotient is rounded before it multiplies.
-pub(super) fn quantize(x: &[f32], blocks: &mut [ActBlock], precision: Precision) {
+#[inline(always)]
+pub(in crate::kernels) fn quantize(x: &[f32], blocks: &mut [ActBlock], precision: Precision) {
     for (x, block) in x.chunks(BLOCK).zip(blocks) {
         *block = ActBlock::ZERO;
         // The bits of magnitudes order like the magnitudes themselves.

@@ -3,7 +3,8 @@
 use crate::kernels::RopeStyle;
 
 /// Rotates pairs (a, b) of the first `2 * cos.len()` elements: `a' = fma(a, cos, -(b * sin))`, `b' = fma(a, sin, b * cos)`.
-pub(super) fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], style: RopeStyle) {
+#[inline(always)]
+pub(in crate::kernels) fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], style: RopeStyle) {
     let rotate = |a: &mut f32, b: &mut f32, c: f32, s: f32| {
         (*a, *b) = (a.mul_add(c, -(*b * s)), a.mul_add(s, *b * c));
     };

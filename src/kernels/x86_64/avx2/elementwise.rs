@@ -1,23 +1,38 @@
-//! Operations without neighbours.
+//! Operations along a row. Most are the reference, compiled once more for this level: their arithmetic is written in
+//! whole lanes already, and without reassociation a compiler cannot change a bit.
 
+use crate::kernels::{RopeStyle, scalar};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// See `scalar::elementwise::add`.
+/// See `scalar::norm`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn add(x: &mut [f32], y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += y;
-    }
+pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    scalar::norm::rms_norm(x, weight, eps, out);
 }
 
-/// See `scalar::elementwise::narrow`.
+/// See `scalar::rope`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], style: RopeStyle) {
+    scalar::rope::rope(head, cos, sin, style);
+}
+
+/// See `scalar::activation`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
+    scalar::activation::swiglu(gate, up);
+}
+
+/// See `scalar::elementwise`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn add(x: &mut [f32], y: &[f32]) {
+    scalar::elementwise::add(x, y);
+}
+
+/// See `scalar::elementwise`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn narrow(x: &[f32], out: &mut [f16]) {
-    let greatest = _mm256_set1_ps(f16::MAX.to_f32());
-    let least = _mm256_set1_ps(f16::MIN.to_f32());
-    let (x, x_rest) = x.as_chunks::<8>();
-    let (out, out_rest) = out.as_chunks_mut::<8>();
+    let (greatest, least) = (_mm256_set1_ps(f16::MAX.to_f32()), _mm256_set1_ps(f16::MIN.to_f32()));
     // The second operand of min and max survives when one is NaN.
     let narrow = |x: &[f32; 8], out: &mut [f16; 8]| {
         // SAFETY: both arrays hold eight elements.
@@ -26,6 +41,7 @@ pub(super) fn narrow(x: &[f32], out: &mut [f16]) {
             _mm_storeu_si128(out.as_mut_ptr().cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x));
         }
     };
+    let ((x, x_rest), (out, out_rest)) = (x.as_chunks(), out.as_chunks_mut());
     for (x, out) in x.iter().zip(out) {
         narrow(x, out);
     }

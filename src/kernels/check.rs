@@ -1,0 +1,473 @@
+//! Every entry of every level of this machine against scalar, byte for byte; scalar against plain f64.
+
+use super::*;
+use crate::quant::testing::{Random, halves, weight};
+use std::ptr::fn_addr_eq;
+
+/// The reference, and the levels to hold against it.
+fn levels() -> (Kernels, Vec<Kernels>) {
+    let mut levels = Level::ALL.iter().filter(|level| level.available()).map(|&level| Kernels::for_level(level));
+    let scalar = levels.next().expect("scalar is always there");
+    (scalar, levels.collect())
+}
+
+fn products(kernels: &Kernels) -> Vec<Dtype> {
+    Dtype::ALL.iter().copied().filter(|&dtype| kernels.supports(dtype)).collect()
+}
+
+/// Equal bits; any NaN is as good as any other.
+#[track_caller]
+fn assert_same(got: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for (i, (a, b)) in got.iter().zip(expected).enumerate() {
+        assert!(a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan(), "{what}: [{i}] is {a:e}, scalar says {b:e}");
+    }
+}
+
+struct Product {
+    dtype: Dtype,
+    weights: Vec<u8>,
+    rows: usize,
+    depth: usize,
+    tokens: usize,
+}
+
+impl Product {
+    fn random(random: &mut Random, dtype: Dtype, rows: usize, depth: usize, tokens: usize) -> Product {
+        let weights = (0..rows).flat_map(|_| random.row(dtype, depth)).collect();
+        Product { dtype, weights, rows, depth, tokens }
+    }
+
+    /// The result with a stride wider than it, and room around it that must stay as it was.
+    fn compute(&self, kernels: &Kernels, input: Input) -> Vec<f32> {
+        const GUARD: f32 = 12345.0;
+        let stride = self.rows + 3;
+        let mut out = vec![GUARD; stride * self.tokens];
+        let args = MatmulArgs {
+            weights: &self.weights,
+            rows: self.rows,
+            depth: self.depth,
+            tokens: self.tokens,
+            input,
+            out: Window { ptr: out.as_mut_ptr(), stride },
+        };
+        // SAFETY: `out` has `tokens` rows of `stride` values.
+        unsafe { kernels.matmul(self.dtype, &args) };
+        assert!(out.chunks(stride).all(|row| row[self.rows..] == [GUARD; 3]), "writes outside the window");
+        out.chunks(stride).flat_map(|row| &row[..self.rows]).copied().collect()
+    }
+
+    /// The same on all levels.
+    fn check(&self, input: Input) {
+        let (scalar, levels) = levels();
+        let expected = self.compute(&scalar, input);
+        for kernels in levels {
+            let Product { dtype, rows, depth, tokens, .. } = self;
+            let what = format!("{} {dtype} {rows} x {depth} x {tokens}", kernels.level);
+            assert_same(&self.compute(&kernels, input), &expected, &what);
+        }
+    }
+}
+
+fn quantized(kernels: &Kernels, x: &[f32], depth: usize, precision: Precision) -> Vec<ActBlock> {
+    let mut blocks = Vec::new();
+    for x in x.chunks(depth) {
+        let mut row = vec![ActBlock::ZERO; depth.div_ceil(BLOCK)];
+        kernels.quantize(x, &mut row, precision);
+        blocks.append(&mut row);
+    }
+    blocks
+}
+
+/// Runs `check` with the quantized forms of `x`, or with `x` itself for float types.
+fn with_inputs(dtype: Dtype, x: &[f32], depth: usize, mut check: impl FnMut(Input)) {
+    if dtype.block_len() == 1 {
+        return check(Input::Float(x));
+    }
+    for precision in [Precision::High, Precision::Fast] {
+        check(Input::Quantized(&quantized(&levels().0, x, depth, precision), precision));
+    }
+}
+
+/// Byte equality would also hold if a level were not there at all.
+#[test]
+fn levels_replace_every_entry() {
+    let (scalar, levels) = levels();
+    for kernels in levels {
+        let level = kernels.level;
+        for dtype in products(&scalar) {
+            let (a, b) = (kernels.matmul[dtype as usize].unwrap(), scalar.matmul[dtype as usize].unwrap());
+            assert!(!fn_addr_eq(a, b), "{level}: products of {dtype}");
+        }
+        macro_rules! replaced {
+            ($($entry:ident)*) => { $(assert!(!fn_addr_eq(kernels.$entry, scalar.$entry), "{level}: {}", stringify!($entry));)* };
+        }
+        replaced! { quantize rms_norm rope swiglu add attend_f16 attend_f32 merge normalize narrow }
+    }
+}
+
+#[test]
+fn products_of_all_shapes() {
+    let mut random = Random::new(1);
+    for dtype in products(&levels().0) {
+        let step = dtype.block_len();
+        let shapes = (1..=17).map(|rows| (rows, 256, 1 + rows % 4));
+        let shapes = shapes.chain([1, 2, 3, 7, 8, 9, 33].map(|tokens| (9 + tokens % 9, 512, tokens)));
+        let depths = [step, 2 * step, 3 * step, 9 * step, 768, 1024].into_iter().filter(|depth| depth % step == 0);
+        let odd = (1..20).filter(|_| step == 1);
+        for (rows, depth, tokens) in shapes.chain(depths.chain(odd).map(|depth| (5, depth, 3))) {
+            let product = Product::random(&mut random, dtype, rows, depth, tokens);
+            with_inputs(dtype, &random.normals(depth * tokens), depth, |input| product.check(input));
+        }
+    }
+}
+
+/// All bits of the integers set, clear, or only signs, times the greatest activations there are.
+#[test]
+fn products_of_extremes() {
+    let scalar = levels().0;
+    for dtype in products(&scalar).into_iter().filter(|dtype| dtype.block_len() > 1) {
+        let (rows, depth, tokens) = (8, 512, 4);
+        for fill in [0x00, 0xff, 0x80, 0x7f, 0xf0, 0x0f] {
+            let mut weights = vec![fill; rows * dtype.row_bytes(depth).unwrap()];
+            for block in weights.chunks_exact_mut(dtype.block_bytes()) {
+                match dtype {
+                    Dtype::Q8_K => block[..4].copy_from_slice(&1.0f32.to_le_bytes()),
+                    _ => halves(dtype).iter().for_each(|&at| block[at..at + 2].copy_from_slice(&f16::ONE.to_le_bytes())),
+                }
+            }
+            let product = Product { dtype, weights, rows, depth, tokens };
+            for (hi, lo) in [(127, 127), (127, -128), (-127, -128), (-127, 127)] {
+                let act = ActBlock {
+                    hi: [hi; 256],
+                    lo: [lo; 256],
+                    hi_sum: [16 * i16::from(hi); 16],
+                    lo_sum: [16 * i16::from(lo); 16],
+                    scale: 1.0,
+                };
+                let acts = vec![act; tokens * depth / BLOCK];
+                product.check(Input::Quantized(&acts, Precision::High));
+                product.check(Input::Quantized(&acts, Precision::Fast));
+            }
+        }
+    }
+}
+
+/// Activations of zeros, denormals and great magnitude; weights whose scales are anything, so that products overflow.
+#[test]
+fn products_of_odd_numbers() {
+    let mut random = Random::new(2);
+    for dtype in products(&levels().0) {
+        let (rows, depth, tokens) = (11, 512, 6);
+        let mut product = Product::random(&mut random, dtype, rows, depth, tokens);
+        let mut x = random.normals(depth * tokens);
+        let factors = [0.0, 1e-42, 1e-30, 1e30, f32::INFINITY, f32::NAN];
+        x.chunks_mut(depth).zip(factors).for_each(|(x, factor)| x.iter_mut().for_each(|x| *x *= factor));
+        with_inputs(dtype, &x, depth, |input| product.check(input));
+        product.weights = random.bytes(product.weights.len());
+        with_inputs(dtype, &x, depth, |input| product.check(input));
+    }
+}
+
+#[test]
+fn products_are_accurate() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(3);
+    for kernels in levels.iter().chain([&scalar]) {
+        for dtype in products(kernels) {
+            let (rows, depth, tokens) = (40, 1024, 4);
+            let product = Product::random(&mut random, dtype, rows, depth, tokens);
+            let x = random.normals(depth * tokens);
+            let (block_len, row_bytes) = (dtype.block_len(), dtype.row_bytes(depth).unwrap());
+            let exact = x.chunks(depth).flat_map(|x| {
+                product.weights.chunks(row_bytes).map(|row| {
+                    let blocks = row.chunks(dtype.block_bytes()).zip(x.chunks(block_len));
+                    let product = |(block, x): (&[u8], &[f32])| {
+                        x.iter().enumerate().map(|(i, &x)| weight(dtype, block, i) * f64::from(x)).sum::<f64>()
+                    };
+                    blocks.map(product).sum::<f64>()
+                })
+            });
+            let exact: Vec<f64> = exact.collect();
+            with_inputs(dtype, &x, depth, |input| {
+                let got = product.compute(kernels, input);
+                let error = got.iter().zip(&exact).map(|(&got, exact)| (f64::from(got) - exact).powi(2)).sum::<f64>();
+                let error = (error / exact.iter().map(|exact| exact * exact).sum::<f64>()).sqrt();
+                let limit = if matches!(input, Input::Quantized(_, Precision::Fast)) { 2.5e-2 } else { 1e-4 };
+                assert!(error <= limit, "{} {dtype}: {error:e}", kernels.level);
+            });
+        }
+    }
+}
+
+#[test]
+fn decoding() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(4);
+    for kernels in levels {
+        for dtype in products(&scalar) {
+            let len = 5 * dtype.block_len();
+            let bytes = random.row(dtype, len);
+            let (mut got, mut expected) = (vec![1.0; len], vec![2.0; len]);
+            kernels.decode(dtype, &bytes, &mut got);
+            scalar.decode(dtype, &bytes, &mut expected);
+            assert_same(&got, &expected, &format!("{} {dtype}", kernels.level));
+        }
+    }
+}
+
+/// Numbers of every kind.
+fn odd_numbers() -> Vec<f32> {
+    let positive = [0.0, 1e-45, 1e-40, 1.2e-38, 1e-8, 0.5, 1.0, 86.9, 87.0, 87.1, 88.0, 88.1, 65503.0, 65520.0, 7e4, 1e30, 3e38];
+    let odd = positive.into_iter().chain([f32::INFINITY, f32::NAN]);
+    odd.flat_map(|x| [x, -x]).collect()
+}
+
+#[test]
+fn quantization() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(5);
+    for kernels in levels {
+        for precision in [Precision::High, Precision::Fast] {
+            for len in (1..70).chain([255, 256, 257, 512, 700]) {
+                for factor in [1.0, 0.0, 1e-42, 1e-31, 1e30, f32::INFINITY, f32::NAN] {
+                    let mut x = random.normals(len);
+                    x[len / 2] *= factor;
+                    let got = quantized(&kernels, &x, len, precision);
+                    let expected = quantized(&scalar, &x, len, precision);
+                    for (got, expected) in got.iter().zip(&expected) {
+                        assert_same(&[got.scale], &[expected.scale], "scale");
+                        assert!(got.hi == expected.hi && got.lo == expected.lo, "{} {len} x {factor}", kernels.level);
+                        assert!(got.hi_sum == expected.hi_sum && got.lo_sum == expected.lo_sum, "{} sums", kernels.level);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(6);
+    for kernels in levels {
+        for width in (1..50).chain([64, 100, 256, 257, 2048]) {
+            let (x, y) = (random.normals(width), random.normals(width));
+            let compare = |what: &str, run: &dyn Fn(&Kernels, &mut [f32])| {
+                let (mut got, mut expected) = (x.clone(), x.clone());
+                run(&kernels, &mut got);
+                run(&scalar, &mut expected);
+                assert_same(&got, &expected, &format!("{} {what} of {width}", kernels.level));
+            };
+            compare("add", &|kernels, out| kernels.add(out, &y));
+            compare("rms norm", &|kernels, out| kernels.rms_norm(&x, &y, 1e-5, out));
+            compare("swiglu", &|kernels, out| kernels.swiglu(out, &y));
+            for style in [RopeStyle::Interleaved, RopeStyle::Halves] {
+                for pairs in [width / 2, width / 3] {
+                    compare("rope", &|kernels, out| kernels.rope(out, &y[..pairs], &x[..pairs], style));
+                }
+            }
+            let narrow = |kernels: &Kernels| {
+                let mut out = vec![f16::ZERO; width];
+                kernels.narrow(&x, &mut out);
+                out
+            };
+            assert_eq!(narrow(&kernels), narrow(&scalar), "{} narrow of {width}", kernels.level);
+        }
+
+        let odd = odd_numbers();
+        let all = |kernels: &Kernels| {
+            let (mut sum, mut gate, mut half) = (odd.clone(), odd.clone(), vec![f16::ZERO; odd.len()]);
+            kernels.add(&mut sum, &odd);
+            kernels.swiglu(&mut gate, &vec![1.0; odd.len()]);
+            kernels.narrow(&odd, &mut half);
+            [sum, gate, half.into_iter().map(f16::to_f32).collect()].concat()
+        };
+        assert_same(&all(&kernels), &all(&scalar), "odd numbers");
+    }
+}
+
+/// A tile of queries over one block.
+struct Attention {
+    queries: usize,
+    head_dim: usize,
+    value_dim: usize,
+    query: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    masks: Vec<BlockMask>,
+}
+
+/// Maximum, sum and accumulator of each query.
+#[derive(Clone)]
+struct State {
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    acc: Vec<f32>,
+}
+
+impl State {
+    fn filled(value: f32, queries: usize, value_dim: usize) -> State {
+        State { max: vec![value; queries], sum: vec![value; queries], acc: vec![value; queries * value_dim] }
+    }
+
+    fn empty(queries: usize, value_dim: usize) -> State {
+        State { max: vec![f32::NEG_INFINITY; queries], ..State::filled(0.0, queries, value_dim) }
+    }
+
+    fn view(&mut self) -> Partial<'_> {
+        Partial { max: &mut self.max, sum: &mut self.sum, acc: &mut self.acc }
+    }
+
+    fn all(&self) -> Vec<f32> {
+        [&self.max[..], &self.sum, &self.acc].concat()
+    }
+}
+
+impl Attention {
+    fn random(random: &mut Random, queries: usize, head_dim: usize, value_dim: usize) -> Attention {
+        // Every fourth mask is full, the next ones end somewhere, have holes, or show nothing.
+        let masks = (0..queries).map(|query| {
+            let end = (random.uniform() * 256.0) as usize;
+            let mut mask = BlockMask::default();
+            (0..256).for_each(|p| {
+                let visible = match query % 4 {
+                    0 => true,
+                    1 => p <= end,
+                    2 => random.uniform() < 0.3,
+                    _ => false,
+                };
+                mask[p / 64] |= u64::from(visible) << (p % 64);
+            });
+            mask
+        });
+        Attention {
+            queries,
+            head_dim,
+            value_dim,
+            masks: masks.collect(),
+            query: random.normals(queries * head_dim),
+            // Exact in f16, so that both caches hold the same.
+            keys: random.normals(256 * head_dim).iter().map(|x| f16::from_f32(*x).to_f32()).collect(),
+            values: random.normals(256 * value_dim).iter().map(|x| f16::from_f32(*x).to_f32()).collect(),
+        }
+    }
+
+    fn run<T: Copy>(&self, entry: impl Fn(&mut AttendArgs<T>), narrow: impl Fn(f32) -> T) -> State {
+        let mut state = State::filled(7.0, self.queries, self.value_dim);
+        let keys: Vec<T> = self.keys.iter().map(|&x| narrow(x)).collect();
+        let values: Vec<T> = self.values.iter().map(|&x| narrow(x)).collect();
+        entry(&mut AttendArgs {
+            queries: self.queries,
+            head_dim: self.head_dim,
+            value_dim: self.value_dim,
+            query: &self.query,
+            keys: &keys,
+            values: &values,
+            masks: &self.masks,
+            scale: 1.0 / (self.head_dim as f32).sqrt(),
+            scores: &mut vec![f32::NAN; 256 * self.queries],
+            out: state.view(),
+        });
+        state
+    }
+
+    fn states(&self, kernels: &Kernels) -> [State; 2] {
+        [self.run(|args| kernels.attend_f16(args), f16::from_f32), self.run(|args| kernels.attend_f32(args), |x| x)]
+    }
+}
+
+#[test]
+fn attention_blocks() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(7);
+    for kernels in levels {
+        for queries in 1..=9 {
+            for (head_dim, value_dim) in [(64, 64), (128, 128), (80, 80), (7, 20), (1, 1), (16, 72)] {
+                let what = format!("{}: {queries} queries, {head_dim}, {value_dim}", kernels.level);
+                let attention = Attention::random(&mut random, queries, head_dim, value_dim);
+                let (got, expected) = (attention.states(&kernels), attention.states(&scalar));
+                assert_same(&got[0].all(), &expected[0].all(), &what);
+                assert_same(&got[1].all(), &expected[0].all(), &what);
+
+                // Shifted by some queries, so that either side is empty where the other is not.
+                let mut next = expected[0].clone();
+                next.max.rotate_left(queries / 2);
+                next.sum.rotate_left(queries / 2);
+                next.acc.rotate_left(queries / 2 * value_dim);
+                let joined = |kernels: &Kernels| {
+                    let (mut total, mut next) = (expected[0].clone(), next.clone());
+                    let mut out = vec![7.0; queries * value_dim];
+                    kernels.merge(&mut total.view(), &next.view(), value_dim);
+                    kernels.normalize(&total.view(), value_dim, &mut out);
+                    [total.all(), out].concat()
+                };
+                assert_same(&joined(&kernels), &joined(&scalar), &what);
+            }
+        }
+    }
+}
+
+/// A query gets the same bits alone as among others that see more.
+#[test]
+fn attention_does_not_depend_on_the_tile() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(8);
+    for kernels in levels.iter().chain([&scalar]) {
+        let (queries, head_dim, value_dim) = (7, 32, 24);
+        let whole = Attention::random(&mut random, queries, head_dim, value_dim);
+        let [together, _] = whole.states(kernels);
+        for q in 0..queries {
+            let (query, masks) = (whole.query[q * head_dim..][..head_dim].to_vec(), vec![whole.masks[q]]);
+            let (keys, values) = (whole.keys.clone(), whole.values.clone());
+            let [alone, _] = Attention { queries: 1, head_dim, value_dim, query, keys, values, masks }.states(kernels);
+            let row = [&together.max[q..=q], &together.sum[q..=q], &together.acc[q * value_dim..][..value_dim]];
+            assert_same(&alone.all(), &row.concat(), &format!("{} query {q}", kernels.level));
+        }
+    }
+}
+
+/// Block after block against the plain formula in f64, for causal and for arbitrary masks.
+#[test]
+fn attention_is_attention() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(9);
+    let (blocks, queries, head_dim, value_dim) = (3, 6, 64, 48);
+    for kernels in levels.iter().chain([&scalar]) {
+        for causal in [true, false] {
+            let mut parts: Vec<_> = (0..blocks).map(|_| Attention::random(&mut random, queries, head_dim, value_dim)).collect();
+            let query = parts[0].query.clone();
+            for (block, part) in parts.iter_mut().enumerate() {
+                part.query.clone_from(&query);
+                for (q, mask) in part.masks.iter_mut().enumerate().filter(|_| causal) {
+                    let visible = |p: usize| block * 256 + p <= 100 + 120 * q;
+                    *mask = std::array::from_fn(|word| (0..64).map(|bit| u64::from(visible(64 * word + bit)) << bit).sum());
+                }
+            }
+            let mut total = State::empty(queries, value_dim);
+            for part in &parts {
+                let [mut state, _] = part.states(kernels);
+                kernels.merge(&mut total.view(), &state.view(), value_dim);
+            }
+            let mut out = vec![0.0; queries * value_dim];
+            kernels.normalize(&total.view(), value_dim, &mut out);
+
+            for q in 0..queries {
+                let (mut sum, mut exact) = (0.0, vec![0.0; value_dim]);
+                for part in &parts {
+                    for p in (0..256).filter(|p| part.masks[q][p / 64] >> (p % 64) & 1 == 1) {
+                        let dot = |d: usize| f64::from(query[q * head_dim + d]) * f64::from(part.keys[d * 256 + p]);
+                        let weight = ((0..head_dim).map(dot).sum::<f64>() / (head_dim as f64).sqrt()).exp();
+                        sum += weight;
+                        let values = &part.values[p * value_dim..][..value_dim];
+                        exact.iter_mut().zip(values).for_each(|(exact, &value)| *exact += weight * f64::from(value));
+                    }
+                }
+                for (got, exact) in out[q * value_dim..].iter().zip(&exact) {
+                    let exact = if sum == 0.0 { 0.0 } else { exact / sum };
+                    assert!((f64::from(*got) - exact).abs() < 1e-5, "{} query {q}: {got} {exact}", kernels.level);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Unpacking of super-blocks into tiles.
+
+use super::lanes::{Rows, bits, high_f16, low_f16, spread, turn};
+use super::matmul::Tiled;
+use super::small_blocks::levels;
+use super::tile::{Bytes, Weights, Words};
+use crate::quant::{IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K};
+use std::arch::x86_64::*;
+use std::array::from_fn;
+use std::mem::offset_of;
+
+/// The blocks of rows that hold one each.
+#[inline]
+fn single<'a, B>(rows: &[&'a [B]; 8]) -> Rows<'a, B> {
+    rows.map(|row| &row[0])
+}
+
+impl Tiled for Q4_K {
+    type Tile = Bytes<32, 8, 0, true>;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: &[&[Q4_K]; 8], tile: &mut Self::Tile) {
+        let rows = single(rows);
+        halves(&rows, offset_of!(Q4_K, qs), &mut tile.weights);
+        scales_and_mins(turn(&rows, 0), tile);
+    }
+}
+
+impl Tiled for Q5_K {
+    type Tile = Bytes<32, 4, 0, true>;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: &[&[Q5_K]; 8], tile: &mut Self::Tile) {
+        let rows = single(rows);
+        halves(&rows, offset_of!(Q5_K, qs), &mut tile.weights);
+        for half in 0..2 {
+            let fifth = turn(&rows, offset_of!(Q5_K, qh) + 16 * half);
+            for sub in 0..8 {
+                for i in 0..4 {
+                    let weights = &mut tile.weights[8 * sub + 4 * half + i];
+                    *weights = _mm256_or_si256(*weights, bits(fifth[i], sub as i32 - 4, 16));
+                }
+            }
+        }
+        scales_and_mins(turn(&rows, 0), tile);
+    }
+}
+
+impl Tiled for Q6_K {
+    type Tile = Bytes<16, 2, 32, false>;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: &[&[Q6_K]; 8], tile: &mut Self::Tile) {
+        let rows = single(rows);
+        // 128 weights in quarters of 32; a quarter's low bits are half of one of two runs of 32 bytes.
+        for (part, half) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let low: [_; 2] = from_fn(|run| turn(&rows, offset_of!(Q6_K, ql) + 64 * part + 32 * run + 16 * half));
+            let high = turn(&rows, offset_of!(Q6_K, qh) + 32 * part + 16 * half);
+            for quarter in 0..4 {
+                for i in 0..4 {
+                    let low = bits(low[quarter % 2][i], quarter as i32 / 2 * 4, 15);
+                    let high = bits(high[i], 2 * quarter as i32 - 4, 0x30);
+                    tile.weights[32 * part + 8 * quarter + 4 * half + i] = _mm256_or_si256(low, high);
+                }
+            }
+        }
+        signed_scales(turn(&rows, offset_of!(Q6_K, scales)), tile);
+        tile.d = high_f16(turn(&rows, size_of::<Q6_K>() - 16)[3]);
+    }
+}
+
+impl Tiled for Q3_K {
+    type Tile = Bytes<16, 4, 4, false>;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: &[&[Q3_K]; 8], tile: &mut Self::Tile) {
+        let rows = single(rows);
+        crumbs(&rows, offset_of!(Q3_K, qs), &mut tile.weights);
+        for half in 0..2 {
+            let third = turn(&rows, offset_of!(Q3_K, hmask) + 16 * half);
+            for sub in 0..8 {
+                for i in 0..4 {
+                    let weights = &mut tile.weights[8 * sub + 4 * half + i];
+                    *weights = _mm256_or_si256(*weights, bits(third[i], sub as i32 - 2, 4));
+                }
+            }
+        }
+        // The last 16 bytes of a block: two that do not matter, twelve of sub-scales, d.
+        let tail = turn(&rows, size_of::<Q3_K>() - 16);
+        let [a, b, c] = from_fn(|i| _mm256_or_si256(_mm256_srli_epi32::<16>(tail[i]), _mm256_slli_epi32::<16>(tail[i + 1])));
+        let scales = from_fn(|i| {
+            let low = bits(if i % 2 == 0 { a } else { b }, i as i32 / 2 * 4, 15);
+            let high = bits(c, 2 * i as i32 - 4, 0x30);
+            _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32))
+        });
+        signed_scales(scales, tile);
+        tile.d = high_f16(tail[3]);
+    }
+}
+
+impl Tiled for Q2_K {
+    type Tile = Bytes<16, 4, 0, true>;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: &[&[Q2_K]; 8], tile: &mut Self::Tile) {
+        let rows = single(rows);
+        crumbs(&rows, offset_of!(Q2_K, qs), &mut tile.weights);
+        let scales = turn(&rows, offset_of!(Q2_K, scales));
+        tile.scales = from_fn(|j| spread(bits(scales[j / 4], 0, 15), j % 4, j % 4));
+        tile.pairs = from_fn(|j| spread(bits(scales[j / 2], 4, 15), 2 * j % 4, 2 * j % 4 + 1));
+        let tail = turn(&rows, size_of::<Q2_K>() - 16)[3];
+        (tile.d, tile.dmin) = (low_f16(tail), high_f16(tail));
+    }
+}
+
+impl Tiled for Q8_K {
+    type Tile = Words;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: &[&[Q8_K]; 8], tile: &mut Self::Tile) {
+        let rows = single(rows);
+        for i in 0..16 {
+            tile.weights[4 * i..4 * i + 4].copy_from_slice(&turn(&rows, offset_of!(Q8_K, qs) + 16 * i));
+        }
+        tile.scales = [_mm256_set1_epi32(1); 8];
+        tile.d = _mm256_castsi256_ps(turn(&rows, offset_of!(Q8_K, d))[0]);
+    }
+}
+
+impl Tiled for IQ4_XS {
+    type Tile = Words;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: &[&[IQ4_XS]; 8], tile: &mut Self::Tile) {
+        let rows = single(rows);
+        for sub in 0..8 {
+            let q = turn(&rows, offset_of!(IQ4_XS, qs) + 16 * sub);
+            for i in 0..4 {
+                tile.weights[8 * sub + i] = levels(bits(q[i], 0, 15));
+                tile.weights[8 * sub + 4 + i] = levels(bits(q[i], 4, 15));
+            }
+        }
+        let head = turn(&rows, 0);
+        tile.scales = from_fn(|sub| {
+            let number = |v, shift: usize, mask| {
+                _mm256_and_si256(_mm256_srl_epi32(v, _mm_cvtsi32_si128(shift as i32)), _mm256_set1_epi32(mask))
+            };
+            let (low, high) = (number(head[1], 4 * sub, 15), number(head[0], 16 + 2 * sub, 3));
+            _mm256_sub_epi32(_mm256_or_si256(low, _mm256_slli_epi32::<4>(high)), _mm256_set1_epi32(32))
+        });
+        tile.d = low_f16(head[0]);
+    }
+}
+
+/// The 4-bit numbers of Q4_K and Q5_K.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn halves<B>(rows: &Rows<B>, offset: usize, weights: &mut Weights) {
+    for chunk in 0..8 {
+        let q = turn(rows, offset + 16 * chunk);
+        let at = chunk / 2 * 16 + chunk % 2 * 4;
+        for i in 0..4 {
+            weights[at + i] = bits(q[i], 0, 15);
+            weights[at + 8 + i] = bits(q[i], 4, 15);
+        }
+    }
+}
+
+/// The 2-bit numbers of Q2_K and Q3_K.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn crumbs<B>(rows: &Rows<B>, offset: usize, weights: &mut Weights) {
+    for chunk in 0..4 {
+        let q = turn(rows, offset + 16 * chunk);
+        let at = chunk / 2 * 32 + chunk % 2 * 4;
+        for quarter in 0..4 {
+            for i in 0..4 {
+                weights[at + 8 * quarter + i] = bits(q[i], 2 * quarter as i32, 3);
+            }
+        }
+    }
+}
+
+/// The head of Q4_K and Q5_K: d, dmin and twelve bytes of sub-scales and sub-minima.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn scales_and_mins<const STEP: usize>(head: [__m256i; 4], tile: &mut Bytes<32, STEP, 0, true>) {
+    let [d, a, b, c] = head;
+    let six = |low, high| _mm256_or_si256(low, bits(high, 2, 0x30));
+    let scales = [bits(a, 0, 63), six(bits(c, 0, 15), a)];
+    let mins = [bits(b, 0, 63), six(bits(c, 4, 15), b)];
+    for j in 0..8 {
+        tile.scales[j] = spread(scales[j / 4], j % 4, j % 4);
+        tile.pairs[j] = spread(mins[j / 4], j % 4, j % 4);
+    }
+    (tile.d, tile.dmin) = (low_f16(d), high_f16(d));
+}
+
+/// Sub-scales of formats with an offset: signed bytes, one per 16 weights.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn signed_scales<const STEP: usize, const OFFSET: i32>(bytes: [__m256i; 4], tile: &mut Bytes<16, STEP, OFFSET, false>) {
+    tile.scales = from_fn(|j| spread(bytes[j / 4], j % 4, j % 4));
+    tile.pairs = from_fn(|j| spread(bytes[j / 2], 2 * j % 4, 2 * j % 4 + 1));
+}
