@@ -70,21 +70,23 @@ fn quantized<F: Format>(row: &[f32], importance: Option<&[f32]>, out: &mut [u8])
 }
 
 impl Levels {
-    /// The level nearest to every number.
-    fn nearest<const LEN: usize>(self, numbers: [f32; LEN]) -> [f32; LEN] {
+    /// Replaces every number by the nearest level.
+    fn round(self, numbers: &mut [f32]) {
         match self {
             Levels::Range(low, high) => {
                 // Adding and subtracting 1.5 * 2^23 rounds to integers, in vectors.
                 const ROUND: f32 = 12_582_912.0;
                 let (low, high) = (f32::from(low), f32::from(high));
-                numbers.map(|x| (x.clamp(low, high) + ROUND) - ROUND)
+                numbers.iter_mut().for_each(|x| *x = (x.clamp(low, high) + ROUND) - ROUND);
             }
             Levels::Codebook(levels) => {
                 let middles: [f32; 15] = std::array::from_fn(|i| (f32::from(levels[i]) + f32::from(levels[i + 1])) / 2.0);
                 let steps: [f32; 15] = std::array::from_fn(|i| f32::from(levels[i + 1]) - f32::from(levels[i]));
                 // Adding up the steps below beats looking levels up: it runs in vectors.
-                numbers
-                    .map(|x| (0..15).fold(f32::from(levels[0]), |level, i| if middles[i] < x { level + steps[i] } else { level }))
+                for x in numbers {
+                    let step = |level, i| if middles[i] < *x { level + steps[i] } else { level };
+                    *x = (0..15).fold(f32::from(levels[0]), step);
+                }
             }
         }
     }
@@ -141,7 +143,7 @@ impl Normal {
     }
 }
 
-/// Weights of one block or group (`LEN` a multiple of 8), how much each counts, and what they may become.
+/// Weights of one block or group (`LEN` is a power of two), how much each counts, and what they may become.
 #[derive(Clone, Copy)]
 struct Samples<'a, const LEN: usize> {
     x: &'a [f32; LEN],
@@ -160,20 +162,26 @@ impl<'a, const LEN: usize> Samples<'a, LEN> {
     fn quantize(&self, line: Line) -> [f32; LEN] {
         // With scale 0 every integer is as good as another; infinity times 0 would be NaN.
         let inverse = if line.scale == 0.0 { 0.0 } else { (1.0 / line.scale).clamp(f32::MIN, f32::MAX) };
-        self.levels.nearest(self.x.map(|x| (x - line.min) * inverse))
+        let mut q = *self.x;
+        q.iter_mut().for_each(|x| *x = (*x - line.min) * inverse);
+        self.levels.round(&mut q);
+        q
     }
 
-    /// Sums a function of a number, its weight and its integer, in lanes that vectors can hold.
+    /// Sums a function of a number, its weight and its integer: by halves, which compiles to vectors.
+    #[inline]
     fn sum(&self, q: &[f32; LEN], term: impl Fn(f32, f32, f32) -> f32) -> f64 {
-        const LANES: usize = 8;
-        let mut lanes = [0.0f32; LANES];
-        let chunks = self.x.as_chunks::<LANES>().0.iter().zip(self.weights.as_chunks::<LANES>().0);
-        for ((x, weights), q) in chunks.zip(q.as_chunks::<LANES>().0) {
-            for l in 0..LANES {
-                lanes[l] += term(x[l], weights[l], q[l]);
-            }
+        let mut terms = [0.0; LEN];
+        for i in 0..LEN {
+            terms[i] = term(self.x[i], self.weights[i], q[i]);
         }
-        lanes.iter().map(|&lane| f64::from(lane)).sum()
+        let mut len = LEN;
+        while len > 4 {
+            len /= 2;
+            let (low, high) = terms.split_at_mut(len);
+            low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        }
+        f64::from((terms[0] + terms[2]) + (terms[1] + terms[3]))
     }
 
     /// The least-squares problem `x = a * scale * q + b * min` for the numbers of a line.
