@@ -1,1 +1,186 @@
-//! An open model file: immutable, shared.
+//! An open model file: immutable, shared by every session on it.
+
+mod log;
+mod options;
+
+pub use log::{LogLevel, LogSink};
+pub use options::ModelOptions;
+
+use crate::arch::{self, Program};
+use crate::chat::Template;
+use crate::cpu::{self, Level};
+use crate::error::{Error, Result, ResultExt};
+use crate::gguf::File;
+use crate::kernels::Kernels;
+use crate::quant::Precision;
+use crate::threads::Pool;
+use crate::tokenizer::Tokenizer;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// A model: file, vocabulary, forward pass, threads.
+pub struct Model {
+    file: File,
+    tokenizer: Option<Tokenizer>,
+    template: OnceLock<Template>,
+    engine: Option<Engine>,
+    log: Option<LogSink>,
+}
+
+/// What computes; a model opened for its vocabulary alone has none.
+pub struct Engine {
+    /// The forward pass.
+    pub program: Program,
+    /// The inner loops.
+    pub kernels: Kernels,
+    /// The threads.
+    pub pool: Pool,
+    /// How activations are quantized.
+    pub precision: Precision,
+}
+
+impl Model {
+    /// Opens a model file; weights stay in its mapping (or in a private copy, by option).
+    ///
+    /// # Errors
+    /// What [`File::open`] reports, an architecture or tensor that cannot be run, a tokenizer that is not known.
+    pub fn open(path: &Path, options: &ModelOptions) -> Result<Arc<Model>> {
+        let file = if options.copy { File::open_copied(path) } else { File::open(path) };
+        Model::build(file?, options).context_with(|| path.display().to_string())
+    }
+
+    /// Opens a model that lies in memory: borrowed, or copied by option.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    ///
+    /// # Safety
+    /// `data` must be readable for `size` bytes, and, unless `options.copy` is set, stay so and unchanged until the model
+    /// and every session on it are gone.
+    pub unsafe fn open_memory(data: *const u8, size: usize, options: &ModelOptions) -> Result<Arc<Model>> {
+        let file = if options.copy {
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(size).map_err(|_| Error::OutOfMemory)?;
+            // SAFETY: readable by the caller's word.
+            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data, size) });
+            File::from_bytes(bytes)?
+        } else {
+            // SAFETY: the caller's word is the same as this function's.
+            unsafe { File::from_raw(data, size)? }
+        };
+        Model::build(file, options)
+    }
+
+    fn build(file: File, options: &ModelOptions) -> Result<Arc<Model>> {
+        // A file without any tokenizer can still be run by token ids.
+        let tokenizer = match file.metadata().get("tokenizer.ggml.model") {
+            Some(_) => Some(Tokenizer::from_metadata(file.metadata())?),
+            None => None,
+        };
+        let engine = if options.vocab_only { None } else { Some(Engine::new(&file, options)?) };
+        let model = Model { file, tokenizer, template: OnceLock::new(), engine, log: options.log.clone() };
+        if let Some(engine) = &model.engine {
+            model.log(LogLevel::Info, || {
+                format!(
+                    "cpu level {}, {} threads, {} tensors",
+                    engine.kernels.level(),
+                    engine.pool.threads(),
+                    model.file.tensors().len()
+                )
+            });
+        }
+        Ok(Arc::new(model))
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// When the file carries none.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer
+            .as_ref()
+            .ok_or_else(|| Error::InvalidModel("metadata key tokenizer.ggml.model is missing: the model has no tokenizer".into()))
+    }
+
+    /// The chat template of the file, compiled on first use.
+    ///
+    /// # Errors
+    /// [`Error::NoChatTemplate`] when the file carries none; [`Error::Template`] when it is not valid.
+    pub fn template(&self) -> Result<&Template> {
+        if let Some(template) = self.template.get() {
+            return Ok(template);
+        }
+        let (bos, eos) = self.special_texts();
+        let template = Template::from_metadata(self.file.metadata(), &bos, &eos)?;
+        Ok(self.template.get_or_init(|| template))
+    }
+
+    /// The texts of BOS and EOS, which templates may print; empty where there is none.
+    #[must_use]
+    pub fn special_texts(&self) -> (String, String) {
+        let text = |token: Option<i32>| {
+            let bytes = self.tokenizer.as_ref().zip(token).and_then(|(tokenizer, token)| tokenizer.token_text(token));
+            bytes.map_or_else(String::new, |bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        let tokenizer = self.tokenizer.as_ref();
+        (text(tokenizer.and_then(Tokenizer::bos)), text(tokenizer.and_then(Tokenizer::eos)))
+    }
+
+    /// What computes.
+    ///
+    /// # Errors
+    /// When the model was opened for its vocabulary alone.
+    pub fn engine(&self) -> Result<&Engine> {
+        self.engine.as_ref().ok_or_else(|| Error::InvalidState("the model was opened for its vocabulary alone".into()))
+    }
+
+    /// Tokens of the vocabulary: the length of logits, or of the tokenizer's list for a vocabulary-only model.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        match (&self.engine, &self.tokenizer) {
+            (Some(engine), _) => engine.program.vocab,
+            (None, Some(tokenizer)) => tokenizer.vocab_size(),
+            (None, None) => 0,
+        }
+    }
+
+    /// The context length of the training; 0 when only the vocabulary was opened.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.engine.as_ref().map_or(0, |engine| engine.program.params.context)
+    }
+
+    /// The instruction-set level that runs.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.engine.as_ref().map_or(Level::Scalar, |engine| engine.kernels.level())
+    }
+
+    /// Threads that share the work.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.engine.as_ref().map_or(0, |engine| engine.pool.threads())
+    }
+
+    /// Tells the host's log, if it gave one.
+    pub fn log(&self, level: LogLevel, message: impl FnOnce() -> String) {
+        if let Some(log) = &self.log {
+            log(level, &message());
+        }
+    }
+}
+
+impl Engine {
+    fn new(file: &File, options: &ModelOptions) -> Result<Engine> {
+        let kernels = Kernels::for_level(options.cpu_level.unwrap_or_else(cpu::detect));
+        let program = arch::build(file, &kernels)?;
+        let pool = Pool::new(options.threads.unwrap_or_else(cpu::cpu_budget))?;
+        Ok(Engine { program, kernels, pool, precision: options.precision })
+    }
+}

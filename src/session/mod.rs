@@ -1,1 +1,291 @@
-//! The mutable heart: cache, scratch and sampler over one model.
+//! The mutable heart: tokens, cache, scratch and sampler over one model.
+//!
+//! A session is a sequence of tokens. Some of its tail may not be evaluated yet; the cache holds the rest. Every call
+//! leaves it at a whole token, whatever happens.
+
+mod options;
+mod text;
+
+pub use options::SessionOptions;
+
+use crate::arch::{Outcome, Pass, Scratch, Segment};
+use crate::error::{Error, Result, try_vec};
+use crate::kv::Cache;
+use crate::model::{LogLevel, Model};
+use crate::ops::Machine;
+use crate::sampling::Sampler;
+use crate::tokenizer::TextFlags;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use text::TextStream;
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Sampled a token and added it.
+    Token,
+    /// Sampled an end-of-generation token; it is not added.
+    End,
+    /// Sampled nothing: the context is full or the limit of tokens is reached.
+    Length,
+    /// Sampled a token that completed a stop string. The text ends before the stop string.
+    Stop,
+    /// Was cancelled; the next step goes on.
+    Cancelled,
+}
+
+/// A sequence of tokens over a model.
+pub struct Session {
+    model: Arc<Model>,
+    /// Every token, evaluated or not. Capacity for the whole context is reserved.
+    tokens: Vec<i32>,
+    cache: Cache,
+    scratch: Scratch,
+    sampler: Sampler,
+    logits: Vec<f32>,
+    /// Whether `logits` belong to the last token of the cache.
+    has_logits: bool,
+    cancel: Arc<AtomicBool>,
+    text: TextStream,
+    last: Option<i32>,
+    /// Tokens sampled since the last append.
+    generated: usize,
+    max_tokens: usize,
+    batch: usize,
+    /// Where the conversation starts that `append_chat` maintains.
+    chat_start: Option<usize>,
+}
+
+impl Session {
+    /// An empty session. Everything a step needs is allocated here.
+    ///
+    /// # Errors
+    /// Out of memory, a vocabulary-only model, an option out of the model's range.
+    pub fn new(model: Arc<Model>, options: &SessionOptions) -> Result<Session> {
+        let engine = model.engine()?;
+        let program = &engine.program;
+        let trained = program.params.context;
+        let context = options.context_length.unwrap_or(trained.min(SessionOptions::DEFAULT_CONTEXT));
+        if context > trained {
+            model.log(LogLevel::Warn, || format!("a context of {context} is longer than the {trained} the model was trained on"));
+        }
+        let batch = options.batch_size.min(context);
+        let mut tokens = Vec::new();
+        tokens.try_reserve_exact(context).map_err(|_| Error::OutOfMemory)?;
+        let mut sampler = Sampler::new(&options.sampler, program.vocab)?;
+        sampler.reserve(context)?;
+        Ok(Session {
+            tokens,
+            cache: Cache::new(&program.kv, context, options.kv_type)?,
+            scratch: Scratch::new(program, batch, context, engine.pool.threads())?,
+            sampler,
+            logits: try_vec(program.vocab, 0.0)?,
+            has_logits: false,
+            cancel: Arc::new(AtomicBool::new(false)),
+            text: TextStream::new(&options.stop)?,
+            last: None,
+            generated: 0,
+            max_tokens: options.max_tokens.unwrap_or(usize::MAX),
+            batch,
+            chat_start: None,
+            model,
+        })
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Adds tokens; nothing is evaluated yet.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary or more tokens than the context holds: then nothing is added.
+    pub fn append(&mut self, tokens: &[i32]) -> Result<()> {
+        let vocab = self.logits.len();
+        if let Some((index, token)) =
+            tokens.iter().enumerate().find(|(_, token)| usize::try_from(**token).map_or(true, |id| id >= vocab))
+        {
+            return Err(Error::OutOfRange(format!("token {token} at index {index} is not below the vocabulary size {vocab}")));
+        }
+        self.check_room(self.tokens.len(), tokens.len())?;
+        self.tokens.extend_from_slice(tokens);
+        for &token in tokens {
+            self.sampler.accept(token)?;
+        }
+        self.generated = 0;
+        self.text.clear();
+        Ok(())
+    }
+
+    /// Tokenizes text and adds the tokens.
+    ///
+    /// # Errors
+    /// As [`Session::append`]; a model without a tokenizer.
+    pub fn append_text(&mut self, text: &str, flags: TextFlags) -> Result<()> {
+        let mut tokens = Vec::new();
+        self.model.tokenizer()?.encode(text, flags, &mut tokens)?;
+        self.append(&tokens)
+    }
+
+    /// Makes the session hold a rendered conversation: what it has in common with the one given before stays evaluated,
+    /// the rest is replaced. The conversation starts where the session stood at the first call. Special-token text in it
+    /// becomes tokens; a model that wants BOS gets exactly one, at the start of the session.
+    ///
+    /// # Errors
+    /// As [`Session::append`], and then the session is unchanged.
+    pub fn append_chat(&mut self, rendered: &str) -> Result<()> {
+        let tokenizer = self.model.tokenizer()?;
+        let start = self.chat_start.unwrap_or(self.tokens.len()).min(self.tokens.len());
+        let mut tokens = Vec::new();
+        tokenizer.encode(rendered, TextFlags { add_special: false, parse_special: true }, &mut tokens)?;
+        if let Some(bos) = tokenizer.bos().filter(|_| tokenizer.adds_bos()) {
+            let has_bos = tokens.first() == Some(&bos);
+            if start == 0 && !has_bos {
+                tokens.insert(0, bos);
+            } else if start > 0 && has_bos {
+                tokens.remove(0);
+            }
+        }
+        self.check_room(start, tokens.len())?;
+        let common = self.tokens[start..].iter().zip(&tokens).take_while(|(old, new)| old == new).count();
+        self.rewind(start + common)?;
+        self.append(&tokens[common..])?;
+        self.chat_start = Some(start);
+        Ok(())
+    }
+
+    fn check_room(&self, used: usize, more: usize) -> Result<()> {
+        let (needed, capacity) = (used.saturating_add(more), self.cache.capacity());
+        if needed > capacity { Err(Error::ContextFull { needed, capacity }) } else { Ok(()) }
+    }
+
+    /// Evaluates what was added.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]: what was evaluated stays so, and the next call goes on. An empty session.
+    pub fn eval(&mut self) -> Result<()> {
+        if self.tokens.is_empty() {
+            return Err(Error::InvalidState("the session is empty: append tokens first".into()));
+        }
+        let model = Arc::clone(&self.model);
+        let engine = model.engine()?;
+        let machine = Machine { kernels: &engine.kernels, pool: &engine.pool, cancel: &self.cancel, precision: engine.precision };
+        while self.cache.len() < self.tokens.len() {
+            let start = self.cache.len();
+            let end = self.tokens.len().min(start + self.batch);
+            let logits = (end == self.tokens.len()).then_some(self.logits.as_mut_slice());
+            self.has_logits = false;
+            let mut pass = Pass { program: &engine.program, file: model.file(), machine, scratch: &mut self.scratch };
+            let outcome = pass.run(&mut [Segment { tokens: &self.tokens[start..end], cache: &mut self.cache, logits }]);
+            if outcome == Outcome::Cancelled {
+                self.cancel.store(false, Ordering::Relaxed);
+                return Err(Error::Cancelled);
+            }
+        }
+        self.has_logits = true;
+        Ok(())
+    }
+
+    /// Evaluates what was added, then samples one token.
+    ///
+    /// # Errors
+    /// An empty session; logits that cannot be sampled from. The session stays at the last whole token.
+    pub fn step(&mut self) -> Result<Event> {
+        self.text.begin_step();
+        if self.cancel.swap(false, Ordering::Relaxed) {
+            return Ok(Event::Cancelled);
+        }
+        match self.eval() {
+            Err(Error::Cancelled) => return Ok(Event::Cancelled),
+            other => other?,
+        }
+        if self.tokens.len() >= self.cache.capacity() || self.generated >= self.max_tokens {
+            self.text.flush();
+            return Ok(Event::Length);
+        }
+        let token = self.sampler.sample(&self.logits)?;
+        self.last = Some(token);
+        let model = Arc::clone(&self.model);
+        if let Ok(tokenizer) = model.tokenizer() {
+            if tokenizer.is_end_of_generation(token) {
+                self.text.flush();
+                return Ok(Event::End);
+            }
+            self.text.push(tokenizer, token)?;
+        }
+        self.tokens.push(token);
+        self.sampler.accept(token)?;
+        self.generated += 1;
+        Ok(if self.text.stopped() { Event::Stop } else { Event::Token })
+    }
+
+    /// Logits after the last evaluated token, one per token of the vocabulary; `None` before anything was evaluated and
+    /// after a rewind.
+    #[must_use]
+    pub fn logits(&self) -> Option<&[f32]> {
+        self.has_logits.then_some(&self.logits)
+    }
+
+    /// The token that the last step sampled.
+    #[must_use]
+    pub fn token(&self) -> Option<i32> {
+        self.last
+    }
+
+    /// The text that the last step completed: whole UTF-8 sequences, possibly none.
+    #[must_use]
+    pub fn piece(&self) -> &str {
+        self.text.piece()
+    }
+
+    /// Tokens in the session, evaluated or not.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The tokens themselves.
+    #[must_use]
+    pub fn tokens(&self) -> &[i32] {
+        &self.tokens
+    }
+
+    /// Tokens that fit.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    /// Forgets the tokens from `position` on.
+    ///
+    /// # Errors
+    /// A position after the end.
+    pub fn rewind(&mut self, position: usize) -> Result<()> {
+        let len = self.tokens.len();
+        if position > len {
+            return Err(Error::OutOfRange(format!("position {position} is after the end of the session at {len}")));
+        }
+        if position == len {
+            return Ok(());
+        }
+        self.tokens.truncate(position);
+        self.sampler.rewind(position);
+        if position <= self.cache.len() {
+            // The last token is evaluated again when logits are asked for: those of its position are gone.
+            self.cache.truncate(position.saturating_sub(1));
+            self.has_logits = false;
+        }
+        self.generated = 0;
+        self.last = None;
+        self.text.clear();
+        Ok(())
+    }
+
+    /// What another thread sets to stop the call in progress, or the next one.
+    #[must_use]
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancel)
+    }
+}

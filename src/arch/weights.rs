@@ -1,0 +1,98 @@
+//! Binding: tensors of the file, checked against the shapes that the architecture expects.
+
+use crate::error::{Error, Result, try_vec};
+use crate::gguf::{File, TensorInfo};
+use crate::kernels::Kernels;
+use crate::ops::Weights;
+
+/// A bound weight matrix. Its bytes stay in the file.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    tensor: TensorInfo,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub depth: usize,
+}
+
+impl Matrix {
+    /// The matrix with its bytes.
+    #[must_use]
+    pub fn weights<'a>(&self, file: &'a File) -> Weights<'a> {
+        Weights { dtype: self.tensor.dtype, bytes: file.data(&self.tensor), rows: self.rows, depth: self.depth }
+    }
+
+    /// Whether the elements are floats: products then take float inputs.
+    #[must_use]
+    pub fn is_float(&self) -> bool {
+        self.tensor.dtype.block_len() == 1
+    }
+}
+
+/// Finds tensors by name.
+pub struct Binder<'a> {
+    file: &'a File,
+    kernels: &'a Kernels,
+}
+
+impl<'a> Binder<'a> {
+    /// A binder over the file's tensors, for kernels that must support their types.
+    #[must_use]
+    pub fn new(file: &'a File, kernels: &'a Kernels) -> Binder<'a> {
+        Binder { file, kernels }
+    }
+
+    /// A matrix of `rows` outputs and `depth` inputs.
+    pub fn matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Matrix> {
+        self.optional_matrix(name, rows, depth)?.ok_or_else(|| missing(name))
+    }
+
+    /// A matrix that may be absent.
+    pub fn optional_matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Option<Matrix>> {
+        let Some(tensor) = self.tensor(name, &[depth, rows])? else { return Ok(None) };
+        Ok(Some(Matrix { tensor: tensor.clone(), rows, depth }))
+    }
+
+    /// The number of rows of a matrix with `depth` inputs.
+    pub fn rows(&self, name: &str, depth: usize) -> Result<usize> {
+        let tensor = self.file.tensor(name).ok_or_else(|| missing(name))?;
+        match *tensor.dims.as_slice() {
+            [first, rows] if first == depth as u64 && rows > 0 => {
+                usize::try_from(rows).map_err(|_| shape_error(tensor, &[depth, 1]))
+            }
+            _ => Err(Error::InvalidModel(format!("tensor {name} has shape {:?}, expected [{depth}, rows]", tensor.dims))),
+        }
+    }
+
+    /// A vector of `len` elements, as f32.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
+        self.optional_vector(name, len)?.ok_or_else(|| missing(name))
+    }
+
+    /// A vector that may be absent.
+    pub fn optional_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
+        let Some(tensor) = self.tensor(name, &[len])? else { return Ok(None) };
+        let mut values = try_vec(len, 0.0)?;
+        self.kernels.decode(tensor.dtype, self.file.data(tensor), &mut values);
+        Ok(Some(values))
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Option<&'a TensorInfo>> {
+        let Some(tensor) = self.file.tensor(name) else { return Ok(None) };
+        if !tensor.dims.iter().copied().eq(shape.iter().map(|&dim| dim as u64)) {
+            return Err(shape_error(tensor, shape));
+        }
+        if !self.kernels.supports(tensor.dtype) {
+            return Err(Error::Unsupported(format!("tensor {name} has type {}, which is not supported", tensor.dtype)));
+        }
+        Ok(Some(tensor))
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::InvalidModel(format!("tensor {name} is missing"))
+}
+
+fn shape_error(tensor: &TensorInfo, shape: &[usize]) -> Error {
+    Error::InvalidModel(format!("tensor {} has shape {:?}, expected {shape:?}", tensor.name, tensor.dims))
+}

@@ -1,0 +1,63 @@
+//! How a model is opened.
+
+use super::LogSink;
+use crate::cpu::Level;
+use crate::error::{Error, Result};
+use crate::quant::Precision;
+
+/// Options of [`super::Model::open`]. The default maps the file and uses every core the process may use.
+#[derive(Clone, Default)]
+pub struct ModelOptions {
+    pub(super) threads: Option<usize>,
+    pub(super) cpu_level: Option<Level>,
+    pub(super) precision: Precision,
+    pub(super) vocab_only: bool,
+    pub(super) copy: bool,
+    pub(super) log: Option<LogSink>,
+}
+
+/// Most threads a model takes.
+const MAX_THREADS: usize = 1024;
+
+impl ModelOptions {
+    /// Threads that share the work, the caller's included; 0: the CPU budget of the process.
+    ///
+    /// # Errors
+    /// More than 1024.
+    pub fn set_threads(&mut self, threads: usize) -> Result<()> {
+        if threads > MAX_THREADS {
+            return Err(Error::InvalidArgument(format!("{threads} threads: at most {MAX_THREADS}")));
+        }
+        self.threads = (threads > 0).then_some(threads);
+        Ok(())
+    }
+
+    /// Forces an instruction-set level, by name (see [`Level::name`]).
+    ///
+    /// # Errors
+    /// An unknown name, or a level that this machine lacks.
+    pub fn set_cpu_level(&mut self, name: &str) -> Result<()> {
+        self.cpu_level = Some(Level::by_name(name)?);
+        Ok(())
+    }
+
+    /// How finely activations are quantized.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    /// Opens only metadata and tokenizer: no tensor is needed, no thread started.
+    pub fn set_vocab_only(&mut self, vocab_only: bool) {
+        self.vocab_only = vocab_only;
+    }
+
+    /// Reads the model into private memory instead of mapping or borrowing it.
+    pub fn set_copy(&mut self, copy: bool) {
+        self.copy = copy;
+    }
+
+    /// Receives messages; `None`: nobody does.
+    pub fn set_log(&mut self, log: Option<LogSink>) {
+        self.log = log;
+    }
+}
