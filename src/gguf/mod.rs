@@ -9,10 +9,12 @@ mod metadata;
 mod split;
 mod tensors;
 mod value;
+mod write;
 
 pub use metadata::Metadata;
 pub use tensors::TensorInfo;
 pub use value::{Array, Kind, Strings, Value};
+pub use write::{Item, Writer};
 
 use crate::error::{Error, Result, ResultExt};
 use cursor::{Cursor, malformed};
