@@ -8,7 +8,6 @@
 mod clock;
 mod json;
 mod template;
-
 #[cfg(test)]
 mod tests;
 

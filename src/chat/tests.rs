@@ -36,7 +36,7 @@ fn errors_name_the_place() {
         refused("a\n{{ raise_exception('no\nsystem role') }}"),
         (5, "the chat template refuses, line 2: no system role".to_owned())
     );
-    assert_eq!(refused("{% for x in messages %}{{ x.a.b }}").1.contains("line 1"), true);
+    assert!(refused("{% for x in messages %}{{ x.a.b }}").1.contains("line 1"));
     let (offset, message) = refused("ab{{ messages[0].nothing.more }}");
     assert!(offset >= 5 && message.starts_with("chat template, line 1: "), "{offset} {message}");
     assert!(refused("{% if %}").1.starts_with("chat template, line 1: "));
