@@ -1,0 +1,133 @@
+//! One model, one prompt, one answer: logits do not depend on instruction-set level, threads, batch size, how the prompt
+//! was appended, or what the session held before a rewind.
+
+mod common;
+
+use chord::cpu::Level;
+use chord::model::{Model, ModelOptions};
+use chord::quant::Precision;
+use chord::session::{Session, SessionOptions};
+use std::path::Path;
+use std::sync::Arc;
+
+fn open(path: &Path, level: Level, threads: usize, precision: Precision) -> Arc<Model> {
+    let mut options = ModelOptions::default();
+    options.set_cpu_level(level.name()).unwrap();
+    options.set_threads(threads).unwrap();
+    options.set_precision(precision);
+    Model::open(path, &options).unwrap()
+}
+
+fn session(model: &Arc<Model>, batch: usize) -> Session {
+    let mut options = SessionOptions::default();
+    options.set_context_length(512).unwrap();
+    options.set_batch_size(batch).unwrap();
+    Session::new(Arc::clone(model), &options).unwrap()
+}
+
+fn bits(session: &Session) -> Vec<u32> {
+    session.logits().expect("evaluated").iter().map(|logit| logit.to_bits()).collect()
+}
+
+/// Logits after all tokens, given at once.
+fn logits(model: &Arc<Model>, batch: usize, tokens: &[i32]) -> Vec<u32> {
+    let mut session = session(model, batch);
+    session.append(tokens).unwrap();
+    session.eval().unwrap();
+    bits(&session)
+}
+
+/// A prompt long enough to cross an attention block.
+fn prompt(model: &Model) -> Vec<i32> {
+    let vocab = model.vocab_size() as u64;
+    (0..300u64).map(|index| ((index * 7919 + 17) * 104_729 % vocab) as i32).collect()
+}
+
+const THREADS: [usize; 4] = [1, 2, 3, 7];
+const BATCHES: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 16, 31, 32, 33, 48, 64, 512];
+
+/// Every batch size, with every number of threads.
+fn all(_: usize) -> Vec<usize> {
+    BATCHES.to_vec()
+}
+
+/// Every batch size once, each with another number of threads.
+fn diagonal(threads: usize) -> Vec<usize> {
+    BATCHES.into_iter().skip(threads).step_by(THREADS.len()).collect()
+}
+
+fn check(path: &Path, precision: Precision, batches: fn(usize) -> Vec<usize>) {
+    let name = path.display();
+    let reference = open(path, Level::Scalar, 1, precision);
+    let tokens = prompt(&reference);
+    let want = logits(&reference, 48, &tokens);
+    assert!(want.iter().all(|&bits| f32::from_bits(bits).is_finite()), "{name}: logits are not finite");
+    // The scalar level is slow: it shows its independence on a part of the prompt.
+    let want_short = logits(&reference, 32, &tokens[..70]);
+    for (threads, batch) in [(2, 1), (3, 7), (1, 48)] {
+        let model = open(path, Level::Scalar, threads, precision);
+        assert!(logits(&model, batch, &tokens[..70]) == want_short, "{name}: scalar, {threads} threads, batch {batch}");
+    }
+    for level in Level::ALL.iter().copied().filter(|&level| level.available() && level != Level::Scalar) {
+        for (index, threads) in THREADS.into_iter().enumerate() {
+            let model = open(path, level, threads, precision);
+            for batch in batches(index) {
+                assert!(logits(&model, batch, &tokens) == want, "{name}: {level}, {threads} threads, batch {batch}");
+            }
+        }
+        let model = open(path, level, 2, precision);
+        for split in [1, 69, 255, 256, 257, 299] {
+            let mut session = session(&model, 32);
+            session.append(&tokens[..split]).unwrap();
+            session.eval().unwrap();
+            // Something else, forgotten again.
+            session.append(&tokens[7..27]).unwrap();
+            session.eval().unwrap();
+            session.rewind(split).unwrap();
+            session.append(&tokens[split..]).unwrap();
+            session.eval().unwrap();
+            assert!(bits(&session) == want, "{name}: {level}, split at {split}");
+        }
+    }
+}
+
+/// Every type that weights come in. Small blocks and floats run in a model whose widths are no multiples of 256.
+const SUPER: &[&str] = &["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K", "IQ4_XS"];
+const SMALL: &[&str] = &["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"];
+const FLOAT: &[&str] = &["F32", "F16", "BF16"];
+
+#[test]
+fn every_combination_with_the_usual_mix() {
+    check(&common::synthetic_model("tiny", "Q4_K_M"), Precision::High, all);
+}
+
+#[test]
+fn super_blocks() {
+    for types in SUPER {
+        let path = common::synthetic_model("tiny", types);
+        check(&path, Precision::High, diagonal);
+        check(&path, Precision::Fast, diagonal);
+    }
+}
+
+#[test]
+fn small_blocks() {
+    for types in SMALL {
+        let path = common::synthetic_model("odd", types);
+        check(&path, Precision::High, diagonal);
+        check(&path, Precision::Fast, diagonal);
+    }
+}
+
+#[test]
+fn floats() {
+    FLOAT.iter().for_each(|types| check(&common::synthetic_model("odd", types), Precision::High, diagonal));
+}
+
+#[test]
+fn the_precisions_differ() {
+    let path = common::synthetic_model("tiny", "Q4_K");
+    let (high, fast) = (open(&path, Level::Scalar, 1, Precision::High), open(&path, Level::Scalar, 1, Precision::Fast));
+    let tokens = &prompt(&high)[..20];
+    assert_ne!(logits(&high, 8, tokens), logits(&fast, 8, tokens));
+}
