@@ -9,7 +9,7 @@ pub use options::ModelOptions;
 use crate::arch::{self, Program};
 use crate::chat::Template;
 use crate::cpu::{self, Level};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Kernels;
 use crate::quant::Precision;
@@ -46,7 +46,11 @@ impl Model {
     /// What [`File::open`] reports, an architecture or tensor that cannot be run, a tokenizer that is not known.
     pub fn open(path: &Path, options: &ModelOptions) -> Result<Arc<Model>> {
         let file = if options.copy { File::open_copied(path) } else { File::open(path) };
-        Model::build(file?, options).context_with(|| path.display().to_string())
+        file.and_then(|file| Model::build(file, options)).map_err(|error| match error.root() {
+            // Speaks of the path already.
+            Error::Io { .. } => error,
+            _ => error.context(path.display()),
+        })
     }
 
     /// Opens a model that lies in memory: borrowed, or copied by option.
