@@ -2,13 +2,15 @@
 //! passes a check here before it is believed.
 
 use super::error::{self, Line, chord_error, chord_status};
+use super::registry::{Handle, Pinned};
 use crate::error::{Error, Result as LibraryResult};
+use crate::model::{LogLevel, Model};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char};
 use std::fmt::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::{Once, OnceLock};
-use std::{mem, slice, str, thread};
+use std::sync::{Arc, Once, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::{mem, ptr, slice, str, thread};
 
 /// Why a call fails: an error of the library, or one that only exists at this boundary.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +31,26 @@ pub(super) enum Failure {
 
 pub(super) type Result<T> = std::result::Result<T, Failure>;
 
-/// Where a running call leaves what is needed if it panics.
+/// A call that is running.
 #[derive(Default)]
-pub(super) struct Call {}
+pub(super) struct Call {
+    /// Whose log hears of a panic.
+    model: RefCell<Option<Arc<Model>>>,
+}
+
+impl Call {
+    /// Says which model the call is about.
+    pub(super) fn concerns(&self, model: &Arc<Model>) {
+        self.model.replace(Some(Arc::clone(model)));
+    }
+
+    fn log_panic(&self) {
+        let message = MESSAGE.take();
+        if let (Some(model), Some(message)) = (self.model.take(), message) {
+            model.log(LogLevel::Error, || String::from_utf8_lossy(message.as_bytes()).into_owned());
+        }
+    }
+}
 
 /// Runs the body of a function that returns a status; on failure stores an error object in `*err` unless `err` is NULL.
 pub(super) fn status(err: *mut *mut chord_error, body: impl FnOnce(&Call) -> Result<()>) -> chord_status {
@@ -59,7 +78,42 @@ fn guard<T>(body: impl FnOnce(&Call) -> Result<T>) -> Result<T> {
     // The objects a call works on are shared immutable ones, or behind a lock that the panic poisons.
     let result = panic::catch_unwind(AssertUnwindSafe(|| body(&call)));
     INSIDE.set(outer);
-    result.unwrap_or_else(|_| Err(Failure::Panic))
+    result.unwrap_or_else(|_| {
+        call.log_panic();
+        Err(Failure::Panic)
+    })
+}
+
+/// The object behind a handle, kept alive while the result is held.
+pub(super) fn get<H: Handle>(handle: *const H) -> Result<Pinned<H>> {
+    H::registry().get(handle.addr()).ok_or(Failure::InvalidHandle(H::NAME))
+}
+
+/// A new handle for an object.
+pub(super) fn new_handle<H: Handle>(object: H::Object) -> LibraryResult<*mut H> {
+    H::registry().insert(object).map(ptr::without_provenance_mut)
+}
+
+/// Ends a handle; anything that is none is left alone.
+pub(super) fn free<H: Handle>(handle: *mut H) {
+    value((), |_| Some(_ = H::registry().remove(handle.addr())));
+}
+
+/// An object for this call alone. `name` is its type.
+pub(super) fn exclusive<'a, T>(name: &'static str, lock: &'a RwLock<T>) -> LibraryResult<RwLockWriteGuard<'a, T>> {
+    lock.try_write().map_err(|error| lock_error(name, &error))
+}
+
+/// An object that other calls may read meanwhile.
+pub(super) fn shared<'a, T>(name: &'static str, lock: &'a RwLock<T>) -> LibraryResult<RwLockReadGuard<'a, T>> {
+    lock.try_read().map_err(|error| lock_error(name, &error))
+}
+
+fn lock_error<T>(name: &'static str, error: &TryLockError<T>) -> Error {
+    match error {
+        TryLockError::WouldBlock => Error::Busy(name),
+        TryLockError::Poisoned(_) => Error::Poisoned,
+    }
 }
 
 thread_local! {
@@ -168,6 +222,27 @@ pub(super) fn check_flags(flags: u32, known: u32) -> LibraryResult<()> {
         0 => Ok(()),
         unknown => Err(Error::InvalidArgument(format!("unknown flags {unknown:#x}"))),
     }
+}
+
+/// Writes an output record whose C struct may be older (shorter) or newer (longer) than ours: records only ever grow.
+pub(super) fn write_record<T: Copy>(
+    name: &'static str,
+    out: *mut T,
+    size: usize,
+    first_size: usize,
+    record: T,
+) -> LibraryResult<()> {
+    check_pointer(name, out)?;
+    if size < first_size {
+        return Err(Error::InvalidArgument(format!("size {size} of {name} is less than {first_size}")));
+    }
+    let ours = mem::size_of::<T>();
+    // SAFETY: not NULL; the C contract gives `size` writable bytes. Records have no padding.
+    unsafe {
+        ptr::copy_nonoverlapping((&raw const record).cast::<u8>(), out.cast::<u8>(), size.min(ours));
+        out.cast::<u8>().add(ours.min(size)).write_bytes(0, size.saturating_sub(ours));
+    }
+    Ok(())
 }
 
 /// A caller's buffer for a result of any length.

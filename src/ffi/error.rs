@@ -1,7 +1,7 @@
 //! What a failed call tells: a status for the program, an error object for the human.
 
 use super::boundary::{self, Failure};
-use super::registry::Registry;
+use super::registry::{Handle, Registry};
 use crate::error::Error;
 use std::ffi::c_char;
 use std::fmt::{self, Write};
@@ -64,7 +64,7 @@ pub struct chord_error {
 pub const CHORD_NO_OFFSET: u64 = u64::MAX;
 
 /// What stands behind an error handle. The text is in place, so that an error is at most one allocation.
-pub(super) struct Record {
+pub struct Record {
     status: chord_status,
     offset: u64,
     message: Line,
@@ -82,7 +82,17 @@ static FIXED: [Record; 2] = [
 const OUT_OF_MEMORY: usize = 0;
 const PANIC: usize = 1;
 
-static ERRORS: Registry<Record, 1> = Registry::new();
+static ERRORS: Registry<chord_error> = Registry::new();
+
+impl Handle for chord_error {
+    const TAG: u8 = 1;
+    const NAME: &'static str = "err";
+    type Object = Record;
+
+    fn registry() -> &'static Registry<Self> {
+        &ERRORS
+    }
+}
 
 /// The handle of a new error object.
 pub(super) fn new(failure: &Failure) -> *mut chord_error {
@@ -225,10 +235,7 @@ pub unsafe extern "C" fn chord_error_offset(err: *const chord_error) -> u64 {
 /// err: NULL and freed errors are fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_error_free(err: *mut chord_error) {
-    boundary::value((), |_| {
-        ERRORS.remove(err.addr());
-        Some(())
-    });
+    boundary::free(err);
 }
 
 #[cfg(test)]

@@ -12,5 +12,11 @@
 mod boundary;
 mod registry;
 
+pub mod chat;
 pub mod error;
+pub mod model;
+pub mod model_info;
+pub mod model_options;
+pub mod session;
+pub mod session_options;
 pub mod version;

@@ -32,6 +32,18 @@ const LIVE: u64 = 1 << 32;
 const PINS: u64 = LIVE - 1;
 const GENERATION_SHIFT: u32 = 33;
 
+/// An opaque C type.
+pub trait Handle: Sized + 'static {
+    /// Tells handles of one type from those of another: 1 to 15, its own for each type.
+    const TAG: u8;
+    /// What messages call it.
+    const NAME: &'static str;
+    /// What stands behind a handle.
+    type Object: Send + Sync;
+    /// Where all of them are.
+    fn registry() -> &'static Registry<Self>;
+}
+
 struct Slot<T> {
     /// `generation << 33 | live << 32 | pins`.
     state: AtomicU64,
@@ -42,7 +54,9 @@ struct Slot<T> {
 }
 
 impl<T> Slot<T> {
-    const EMPTY: Self = Slot { state: AtomicU64::new(0), value: AtomicPtr::new(ptr::null_mut()), next: AtomicU32::new(0) };
+    const fn empty() -> Self {
+        Slot { state: AtomicU64::new(0), value: AtomicPtr::new(ptr::null_mut()), next: AtomicU32::new(0) }
+    }
 }
 
 /// The slots ready for use: those given back, then those never used.
@@ -54,29 +68,27 @@ struct Free {
 }
 
 /// The objects of one type that C callers hold handles to.
-///
-/// The tag is a parameter of the type because a table that is not all zeros would fill the library file.
-pub struct Registry<T: 'static, const TAG: u8> {
+pub struct Registry<H: Handle> {
     free: Mutex<Free>,
-    slots: [Slot<T>; CAPACITY],
+    slots: [Slot<H::Object>; CAPACITY],
 }
 
 /// An object that cannot go away while this is held.
-pub struct Pinned<T: 'static, const TAG: u8> {
-    registry: &'static Registry<T, TAG>,
+pub struct Pinned<H: Handle> {
+    registry: &'static Registry<H>,
     index: usize,
-    value: *const T,
+    value: *const H::Object,
 }
 
-impl<T, const TAG: u8> Registry<T, TAG> {
-    /// An empty table for the type with this tag (1 to 15).
+impl<H: Handle> Registry<H> {
+    /// An empty table.
     pub const fn new() -> Self {
-        const { assert!(TAG > 0 && TAG < 16, "a tag has four bits and is not 0") };
-        Registry { free: Mutex::new(Free { head: 0, fresh: 0 }), slots: [const { Slot::EMPTY }; CAPACITY] }
+        const { assert!(H::TAG > 0 && H::TAG < 16, "a tag has four bits and is not 0") };
+        Registry { free: Mutex::new(Free { head: 0, fresh: 0 }), slots: [const { Slot::empty() }; CAPACITY] }
     }
 
     /// Stores `value` and returns its handle. Fails only when memory or slots run out.
-    pub fn insert(&'static self, value: T) -> Result<usize> {
+    pub fn insert(&'static self, value: H::Object) -> Result<usize> {
         let boxed = try_box(value)?;
         let Some(index) = self.take_slot() else {
             // SAFETY: `boxed` was made a moment ago and nobody else knows it.
@@ -92,7 +104,7 @@ impl<T, const TAG: u8> Registry<T, TAG> {
     }
 
     /// The object behind `handle`, or nothing if the handle is not, or no longer, one of this table.
-    pub fn get(&'static self, handle: usize) -> Option<Pinned<T, TAG>> {
+    pub fn get(&'static self, handle: usize) -> Option<Pinned<H>> {
         let (generation, index) = self.parse(handle)?;
         let slot = &self.slots[index];
         slot.state
@@ -122,7 +134,7 @@ impl<T, const TAG: u8> Registry<T, TAG> {
     fn handle(&'static self, generation: u64, index: usize) -> usize {
         let address = ptr::from_ref(self).addr() as u64;
         let salt = (address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 44;
-        (u64::from(TAG) << 60 | salt << 40 | generation << 16 | index as u64) as usize
+        (u64::from(H::TAG) << 60 | salt << 40 | generation << 16 | index as u64) as usize
     }
 
     /// Generation and slot, if type and salt are right.
@@ -160,16 +172,16 @@ impl<T, const TAG: u8> Registry<T, TAG> {
     }
 }
 
-impl<T, const TAG: u8> Deref for Pinned<T, TAG> {
-    type Target = T;
+impl<H: Handle> Deref for Pinned<H> {
+    type Target = H::Object;
 
-    fn deref(&self) -> &T {
+    fn deref(&self) -> &H::Object {
         // SAFETY: the pin keeps the object alive, and it is only ever shared.
         unsafe { &*self.value }
     }
 }
 
-impl<T, const TAG: u8> Drop for Pinned<T, TAG> {
+impl<H: Handle> Drop for Pinned<H> {
     fn drop(&mut self) {
         // Release: what this call did to the object happens before its drop. Acquire: for the case that we drop it.
         let before = self.registry.slots[self.index].state.fetch_sub(1, Ordering::AcqRel);
@@ -198,10 +210,27 @@ mod tests {
     use std::sync::Arc;
     use std::thread;
 
+    /// A type with a table of its own, which the test calls `$name`.
+    macro_rules! handle {
+        ($name:ident: $object:ty, $tag:literal) => {
+            static $name: Registry<Type<$tag>> = Registry::new();
+            impl Handle for Type<$tag> {
+                const TAG: u8 = $tag;
+                const NAME: &'static str = "test";
+                type Object = $object;
+                fn registry() -> &'static Registry<Self> {
+                    &$name
+                }
+            }
+        };
+    }
+
+    struct Type<const TAG: u8>;
+
     #[test]
     fn stale_foreign_and_invented_handles_are_recognized() {
-        static A: Registry<u32, 1> = Registry::new();
-        static B: Registry<u32, 2> = Registry::new();
+        handle!(A: u32, 1);
+        handle!(B: u32, 2);
         let first = A.insert(10).unwrap();
         assert_eq!(A.get(first).as_deref(), Some(&10));
         assert!(B.get(first).is_none(), "wrong type");
@@ -220,7 +249,7 @@ mod tests {
 
     #[test]
     fn last_user_drops() {
-        static TABLE: Registry<Arc<()>, 3> = Registry::new();
+        handle!(TABLE: Arc<()>, 3);
         let witness = Arc::new(());
         let handle = TABLE.insert(witness.clone()).unwrap();
         let (one, two) = (TABLE.get(handle).unwrap(), TABLE.get(handle).unwrap());
@@ -234,7 +263,7 @@ mod tests {
 
     #[test]
     fn full_table_refuses_and_recovers() {
-        static TABLE: Registry<usize, 4> = Registry::new();
+        handle!(TABLE: usize, 4);
         let handles: Vec<_> = (0..CAPACITY).map(|i| TABLE.insert(i).unwrap()).collect();
         assert!(matches!(TABLE.insert(0), Err(Error::OutOfMemory)));
         assert!(handles.iter().enumerate().all(|(i, &handle)| TABLE.get(handle).as_deref() == Some(&i)));
@@ -244,7 +273,7 @@ mod tests {
 
     #[test]
     fn used_up_slots_retire() {
-        static TABLE: Registry<u8, 5> = Registry::new();
+        handle!(TABLE: u8, 5);
         TABLE.slots[0].state.store((LAST_GENERATION - 1) << GENERATION_SHIFT, Ordering::Relaxed);
         let last = TABLE.insert(1).unwrap();
         assert_eq!(last % CAPACITY, 0);
@@ -254,7 +283,7 @@ mod tests {
 
     #[test]
     fn free_races_with_use() {
-        static TABLE: Registry<Arc<u64>, 6> = Registry::new();
+        handle!(TABLE: Arc<u64>, 6);
         let witness = Arc::new(7);
         for _ in 0..500 {
             let handle = TABLE.insert(witness.clone()).unwrap();

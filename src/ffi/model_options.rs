@@ -1,0 +1,206 @@
+//! How a model is opened.
+
+use super::boundary::{self, Out, exclusive, get, new_handle, string};
+use super::error::{chord_error, chord_status};
+use super::registry::{Handle, Registry};
+use crate::error::Error;
+use crate::model::{LogLevel, LogSink, ModelOptions};
+use crate::quant::Precision;
+use open_enum::open_enum;
+use std::ffi::{CString, c_char, c_void};
+use std::sync::{Arc, RwLock};
+
+/// How finely activations are quantized for products with quantized weights.
+#[open_enum]
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum chord_precision {
+    /// The model file's own logits, to about 1e-4: the default.
+    CHORD_PRECISION_HIGH = 0,
+    /// 8-bit activations, as other engines use: faster, error about 1e-2.
+    CHORD_PRECISION_FAST = 1,
+}
+
+/// How much a log message matters. Later releases may add values.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum chord_log_level {
+    /// Something failed; the status of the call says so too.
+    CHORD_LOG_LEVEL_ERROR = 1,
+    /// Something is off and was worked around.
+    CHORD_LOG_LEVEL_WARN = 2,
+    /// What was chosen: instruction-set level, threads, sizes.
+    CHORD_LOG_LEVEL_INFO = 3,
+}
+
+/// Receives the log of a model. message is one NUL-terminated text that lives until the callback returns.
+///
+/// It runs inside calls on the model and its sessions, on the threads that make them, so on several at once if the
+/// program does; objects of the running call answer CHORD_STATUS_BUSY inside it. Nothing may unwind out of it.
+pub type chord_log_callback =
+    Option<unsafe extern "C" fn(level: chord_log_level, message: *const c_char, user_data: *mut c_void)>;
+
+/// How to open a model. Read by chord_model_open() and not needed after it.
+pub struct chord_model_options {
+    _opaque: (),
+}
+
+static MODEL_OPTIONS: Registry<chord_model_options> = Registry::new();
+
+impl Handle for chord_model_options {
+    const TAG: u8 = 2;
+    const NAME: &'static str = "options";
+    type Object = RwLock<ModelOptions>;
+
+    fn registry() -> &'static Registry<Self> {
+        &MODEL_OPTIONS
+    }
+}
+
+/// Runs `set` on the options behind a handle.
+fn set(
+    options: *mut chord_model_options,
+    err: *mut *mut chord_error,
+    set: impl FnOnce(&mut ModelOptions) -> crate::error::Result<()>,
+) -> chord_status {
+    boundary::status(err, |_| Ok(set(&mut *exclusive("options", &*get(options)?)?)?))
+}
+
+/// Makes options with the defaults.
+///
+/// options: receives them; the caller frees them with chord_model_options_free().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_new(
+    options: *mut *mut chord_model_options,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    boundary::status(err, |_| {
+        let out = Out::new("options", options)?;
+        out.write(new_handle(RwLock::default())?);
+        Ok(())
+    })
+}
+
+/// Frees options. NULL and freed ones are fine.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_free(options: *mut chord_model_options) {
+    boundary::free(options);
+}
+
+/// Threads that share the work of the model's sessions, the calling one included. Results do not depend on it.
+///
+/// threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_threads(
+    options: *mut chord_model_options,
+    threads: u32,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| options.set_threads(threads as usize))
+}
+
+/// Forces an instruction-set level. Results do not depend on it.
+///
+/// level: "scalar" or the name of another level that this machine has; the default is the best, chord_cpu_level().
+///
+/// CHORD_STATUS_INVALID_ARGUMENT: no level has that name. CHORD_STATUS_UNSUPPORTED: this machine does not have it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_cpu_level(
+    options: *mut chord_model_options,
+    level: *const c_char,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        // SAFETY: the C contract: NULL or a NUL-terminated string.
+        options.set_cpu_level(unsafe { string("level", level) }?)
+    })
+}
+
+/// How finely activations are quantized: CHORD_PRECISION_HIGH, the default, or CHORD_PRECISION_FAST.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_precision(
+    options: *mut chord_model_options,
+    precision: chord_precision,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_precision(match precision {
+            chord_precision::CHORD_PRECISION_HIGH => Precision::High,
+            chord_precision::CHORD_PRECISION_FAST => Precision::Fast,
+            chord_precision(unknown) => return Err(Error::InvalidArgument(format!("unknown precision {unknown}"))),
+        });
+        Ok(())
+    })
+}
+
+/// Opens only metadata, tokenizer and chat template: no tensor is looked at, and the file need not hold any. Such a model
+/// makes no sessions. The default is false.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_vocab_only(
+    options: *mut chord_model_options,
+    vocab_only: bool,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_vocab_only(vocab_only);
+        Ok(())
+    })
+}
+
+/// Reads the file into private memory (or copies the caller's), instead of using it where it is. A mapped file that another
+/// program cuts short while a model uses it ends the process, as the operating system has it; a copy is immune. The default
+/// is false.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_copy(
+    options: *mut chord_model_options,
+    copy: bool,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_copy(copy);
+        Ok(())
+    })
+}
+
+/// Sends the model's log to a function; without one, which is the default, nothing is logged.
+///
+/// callback: NULL turns the log off. user_data: passed to it as it is.
+///
+/// Both must stay valid until the model and all that was made from it are freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_log(
+    options: *mut chord_model_options,
+    callback: chord_log_callback,
+    user_data: *mut c_void,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        let target = callback.map(|callback| LogTarget { callback, user_data });
+        options.set_log(target.map(|target| -> LogSink { Arc::new(move |level, message| target.send(level, message)) }));
+        Ok(())
+    })
+}
+
+struct LogTarget {
+    callback: unsafe extern "C" fn(chord_log_level, *const c_char, *mut c_void),
+    user_data: *mut c_void,
+}
+
+// SAFETY: the contract of `chord_log_callback` makes the host answer for calls from several threads.
+unsafe impl Send for LogTarget {}
+// SAFETY: as above.
+unsafe impl Sync for LogTarget {}
+
+impl LogTarget {
+    fn send(&self, level: LogLevel, message: &str) {
+        let level = match level {
+            LogLevel::Error => chord_log_level::CHORD_LOG_LEVEL_ERROR,
+            LogLevel::Warn => chord_log_level::CHORD_LOG_LEVEL_WARN,
+            LogLevel::Info => chord_log_level::CHORD_LOG_LEVEL_INFO,
+        };
+        // A name from a file may hold a NUL; C would lose the rest of the message.
+        let Ok(message) = CString::new(message.replace('\0', "?")) else { return };
+        // SAFETY: the host vouches for its callback (see `chord_log_callback`).
+        unsafe { (self.callback)(level, message.as_ptr(), self.user_data) };
+    }
+}
