@@ -1,0 +1,172 @@
+/* Bad model files: a status and a message that names the cause; good ones by every way of opening. */
+#include "check.h"
+
+static unsigned char *good;
+static size_t good_size;
+
+/* Opens bytes; the copy has exactly their size, so that a sanitizer sees a read behind them. */
+static void expect(const unsigned char *bytes, size_t size, const char *what, const char *text)
+{
+    unsigned char *copy = malloc(size ? size : 1);
+    chord_model *model = NULL;
+    chord_status status;
+    const char *message;
+
+    if (!copy) exit(1);
+    if (size) memcpy(copy, bytes, size);
+    status = chord_model_open_memory(copy, size, NULL, &model, &err);
+    message = chord_error_message(err);
+    if (status > CHORD_STATUS_MALFORMED || status < CHORD_STATUS_TEMPLATE || model || !message ||
+        (text && !strstr(message, text))) {
+        fprintf(stderr, "%s: status %d, message: %s (expected one with \"%s\")\n", what, (int)status,
+                message ? message : "none", text ? text : "");
+        failures++;
+    }
+    chord_error_free(err);
+    err = NULL;
+    chord_model_free(model);
+    free(copy);
+}
+
+/* Where a byte sequence is in the good file, 0 if nowhere. */
+static size_t find(const char *needle)
+{
+    size_t i, len = strlen(needle);
+    for (i = 0; i + len < good_size; i++)
+        if (memcmp(good + i, needle, len) == 0) return i;
+    return 0;
+}
+
+/* The good file with the bytes at an offset replaced by a little-endian number. */
+static void expect_patched(size_t offset, uint64_t number, size_t width, const char *what, const char *text)
+{
+    unsigned char saved[8];
+    size_t i;
+
+    memcpy(saved, good + offset, width);
+    for (i = 0; i < width; i++) good[offset + i] = (unsigned char)(number >> (8 * i));
+    expect(good, good_size, what, text);
+    memcpy(good + offset, saved, width);
+}
+
+static void bad_files(void)
+{
+    static const char tensor[] = "token_embd.weight";
+    const char text[] = "This is not a model.\nIt is a text of a few lines,\nlonger than the header of one.\n";
+    size_t i, dims, name = find(tensor);
+    unsigned char swapped[8];
+
+    expect(good, 0, "empty", NULL);
+    expect((const unsigned char *)text, sizeof text, "text", "GGUF");
+    for (i = 0; i < 200; i++) expect(good, good_size / 200 * i, "cut", NULL);
+    for (i = 1; i < 200; i++) expect(good, i, "cut in the header", NULL);
+    expect_patched(0, 'X', 1, "magic", "GGUF");
+    expect_patched(4, 1, 4, "version 1", "version 1");
+    expect_patched(4, 99, 4, "version 99", "version 99");
+    memcpy(swapped, good, 8);
+    swapped[4] = swapped[5] = swapped[6] = 0;
+    swapped[7] = 3;
+    expect(swapped, 8, "big-endian", "big-endian");
+    expect_patched(8, UINT64_C(1) << 60, 8, "tensor count", "tensor");
+    expect_patched(8, UINT64_MAX, 8, "tensor count", "tensor");
+    expect_patched(16, UINT64_C(1) << 60, 8, "metadata count", NULL);
+    expect_patched(24, UINT64_MAX, 8, "key length", NULL);
+    expect_patched(24, UINT64_C(1) << 40, 8, "key length", NULL);
+
+    CHECK(name != 0);
+    if (!name) return;
+    dims = name + strlen(tensor) + 4;
+    expect_patched(name + 9, 'X', 1, "missing tensor", tensor);
+    expect_patched(dims - 4, 0, 4, "no dimensions", tensor);
+    expect_patched(dims - 4, 5, 4, "five dimensions", tensor);
+    expect_patched(dims, 0, 8, "empty dimension", NULL);
+    expect_patched(dims, UINT64_MAX, 8, "huge dimension", tensor);
+    expect_patched(dims, 256, 8, "wrong shape", tensor);
+    expect_patched(dims + 16, 9999, 4, "unknown type", tensor);
+    expect_patched(dims + 20, UINT64_C(1) << 40, 8, "outside the file", tensor);
+    expect_patched(dims + 20, UINT64_MAX, 8, "outside the file", tensor);
+    expect_patched(dims + 20, 1, 8, "not aligned", tensor);
+}
+
+static void write_file(const char *path, const void *bytes, size_t size)
+{
+    FILE *file = fopen(path, "wb");
+    CHECK(file && fwrite(bytes, 1, size, file) == size);
+    if (file) fclose(file);
+}
+
+static void on_disk(const char *path)
+{
+    chord_model *model = NULL;
+    chord_model_options *options = NULL;
+
+    write_file("empty.gguf", "", 0);
+    write_file("cut.gguf", good, good_size / 2);
+    FAILS(chord_model_open("empty.gguf", NULL, &model, &err), CHORD_STATUS_MALFORMED, "empty.gguf");
+    FAILS(chord_model_open("cut.gguf", NULL, &model, &err), CHORD_STATUS_MALFORMED, "cut.gguf");
+    FAILS(chord_model_open(".", NULL, &model, &err), CHORD_STATUS_IO, NULL);
+    FAILS(chord_model_open("", NULL, &model, &err), CHORD_STATUS_IO, NULL);
+    OK(chord_model_options_new(&options, &err));
+    OK(chord_model_options_set_copy(options, true, &err));
+    FAILS(chord_model_open("cut.gguf", options, &model, &err), CHORD_STATUS_MALFORMED, "cut.gguf");
+    OK(chord_model_open(path, options, &model, &err));
+    CHECK(chord_model_vocab_size(model) > 0 && chord_model_threads(model) > 0);
+    chord_model_free(model);
+    chord_model_options_free(options);
+    remove("empty.gguf");
+    remove("cut.gguf");
+}
+
+static void logger(chord_log_level level, const char *message, void *user_data)
+{
+    CHECK(level >= CHORD_LOG_LEVEL_ERROR && level <= CHORD_LOG_LEVEL_INFO && *message);
+    ++*(int *)user_data;
+}
+
+static void in_memory(void)
+{
+    unsigned char *copy = malloc(good_size + 1);
+    chord_model *model = NULL;
+    chord_model_options *options = NULL;
+    chord_session *session = NULL;
+    int32_t tokens[8];
+    size_t count = 0;
+    int messages = 0;
+
+    if (!copy) exit(1);
+    memcpy(copy + 1, good, good_size);
+    OK(chord_model_options_new(&options, &err));
+    OK(chord_model_options_set_copy(options, true, &err));
+    OK(chord_model_options_set_log(options, logger, &messages, &err));
+    OK(chord_model_open_memory(copy + 1, good_size, options, &model, &err));
+    memset(copy, 0xff, good_size + 1); /* the model has its own */
+    CHECK(messages > 0);
+    OK(chord_session_new(model, NULL, &session, &err));
+    OK(chord_session_append_text(session, "a b c", 5, 0, &err));
+    OK(chord_session_eval(session, &err));
+    chord_session_free(session);
+    chord_model_free(model);
+    free(copy);
+
+    session = NULL;
+    OK(chord_model_options_set_vocab_only(options, true, &err));
+    OK(chord_model_open_memory(good, good_size, options, &model, &err));
+    OK(chord_model_tokenize(model, "a b c", 5, 0, tokens, 8, &count, &err));
+    CHECK(count > 0);
+    CHECK(chord_model_vocab_size(model) > 0 && chord_model_threads(model) == 0 && chord_model_context_length(model) == 0);
+    FAILS(chord_session_new(model, NULL, &session, &err), CHORD_STATUS_INVALID_STATE, "vocabulary");
+    chord_model_free(model);
+    chord_model_options_free(options);
+}
+
+int main(int argc, char **argv)
+{
+    chord_model_free(test_model(argc, argv));
+    good = read_file(argv[1], &good_size);
+    if (!good) return 1;
+    bad_files();
+    on_disk(argv[1]);
+    in_memory();
+    free(good);
+    return result();
+}
