@@ -1,21 +1,251 @@
-//! Text <-> tokens.
-#![allow(missing_docs, unused)]
-use crate::error::Result;
-#[derive(Clone, Copy)]
-pub struct TextFlags { pub add_special: bool, pub parse_special: bool }
-pub struct Tokenizer;
-impl Tokenizer {
-    pub fn from_metadata(m: &crate::gguf::Metadata) -> Result<Tokenizer> { Ok(Tokenizer) }
-    pub fn decode(&self, _:&[i32],_:bool,_:&mut Vec<u8>)->Result<()>{Ok(())}
-    pub fn vocab_size(&self) -> usize { 0 }
-    pub fn encode(&self, text: &str, flags: TextFlags, out: &mut Vec<i32>) -> Result<()> { Ok(()) }
-    pub fn token_bytes(&self, id: i32, special: bool, out: &mut Vec<u8>) -> Result<()> { Ok(()) }
-    pub fn bos(&self) -> Option<i32> { None }
-    pub fn eos(&self) -> Option<i32> { None }
-    pub fn adds_bos(&self) -> bool { false }
-    pub fn is_end_of_generation(&self, id: i32) -> bool { false }
-    pub fn token_text(&self, id: i32) -> Option<&[u8]> { None }
+//! Text <-> tokens, as the model's vocabulary wants it.
+//!
+//! `definition` reads the metadata, `vocab` holds the tokens, `special` finds special tokens in text; what lies between
+//! them goes to `spm` or, cut into words by `split` along the table in `pre`, to `bpe`. Both leave single words to `word`
+//! and merge neighbours with `merge`. `utf8` makes whole characters of the bytes that come back.
+//!
+//! Ids are those of llama.cpp for the same file: that is what model files are made and tested with.
+
+mod arena;
+mod bpe;
+mod byte_level;
+mod definition;
+mod merge;
+mod pre;
+mod special;
+mod split;
+mod spm;
+mod utf8;
+mod vocab;
+mod word;
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+use bpe::Bpe;
+use definition::{Definition, Model, Texts};
+use merge::Merger;
+use special::Specials;
+use spm::Spm;
+pub use utf8::Utf8Stream;
+use vocab::{Kind, Vocab};
+use word::push;
+
+/// What else a text means than its characters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TextFlags {
+    /// Add BOS and EOS where the model asks for them.
+    pub add_special: bool,
+    /// The text of a special token becomes that token. Never set for text that a stranger wrote.
+    pub parse_special: bool,
 }
-pub struct Utf8Stream;
-impl Utf8Stream { pub fn with_capacity(n: usize) -> Self { Utf8Stream }
- pub fn push(&mut self, bytes: &[u8]) -> &str { "" } pub fn flush(&mut self) -> &str { "" } pub fn clear(&mut self) {} }
+
+/// A model's tokenizer. Immutable; any number of threads may use it at once.
+#[derive(Debug)]
+pub struct Tokenizer {
+    vocab: Arc<Vocab>,
+    specials: Specials,
+    algorithm: Algorithm,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    unknown: Option<u32>,
+    add_bos: bool,
+    add_eos: bool,
+    strips_space: bool,
+    longest: usize,
+}
+
+#[derive(Debug)]
+enum Algorithm {
+    Spm(Box<Spm>),
+    Bpe(Box<Bpe>),
+}
+
+/// Longest text that is tokenized at once. Below it, offsets in a text with its spaces marked fit 32 bits.
+const MAX_TEXT: usize = (u32::MAX / 4) as usize;
+
+impl Tokenizer {
+    /// The tokenizer that a file describes under `tokenizer.ggml`.
+    ///
+    /// Merges that name unknown texts are ignored, as are ids outside the vocabulary other than those of BOS and EOS.
+    ///
+    /// # Errors
+    /// [`Error::InvalidModel`]: a key is missing or contradicts the vocabulary. [`Error::Unsupported`]: the kind of
+    /// tokenizer or pre-tokenizer is not known (the message names it and those that are), or the file says that it has
+    /// none.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
+        let model = definition::model(metadata)?;
+        let texts = Texts::new(metadata)?;
+        Tokenizer::new(&Definition::read(metadata, model, &texts)?)
+    }
+
+    fn new(definition: &Definition) -> Result<Self> {
+        let vocab = Arc::new(Vocab::new(definition)?);
+        let ids = 0..vocab.len() as u32;
+        let longest = ids.filter_map(|id| Some(vocab.pieces().get(id)?.len())).max().unwrap_or(0);
+        let (strip_left, strip_right) = stripping(definition, &vocab);
+        Ok(Tokenizer {
+            specials: Specials::new(&vocab, strip_left, strip_right)?,
+            algorithm: match definition.model {
+                Model::Spm => Algorithm::Spm(Box::new(Spm::new(definition, Arc::clone(&vocab))?)),
+                Model::Bpe => Algorithm::Bpe(Box::new(Bpe::new(definition, Arc::clone(&vocab))?)),
+            },
+            vocab,
+            bos: definition.bos,
+            eos: definition.eos,
+            unknown: definition.unknown,
+            add_bos: definition.add_bos,
+            add_eos: definition.add_eos,
+            strips_space: definition.add_space_prefix,
+            longest,
+        })
+    }
+
+    /// Appends the tokens of `text` to `out`.
+    ///
+    /// # Errors
+    /// Out of memory; a text of 1 GiB or more; a character for which the vocabulary has neither tokens nor an unknown
+    /// token. `out` may then hold part of the tokens.
+    pub fn encode(&self, text: &str, flags: TextFlags, out: &mut Vec<i32>) -> Result<()> {
+        if text.len() > MAX_TEXT {
+            return Err(Error::InvalidArgument(format!("the text has {} bytes, more than {MAX_TEXT}", text.len())));
+        }
+        if let Some(bos) = self.bos.filter(|_| flags.add_special && self.add_bos) {
+            push(out, bos)?;
+        }
+        let mut merger = Merger::default();
+        let mut at = 0;
+        for special in self.specials.find(&self.vocab, text.as_bytes(), flags.parse_special)? {
+            self.encode_plain(text.get(at..special.start), &mut merger, out)?;
+            push(out, special.id)?;
+            at = special.end;
+        }
+        self.encode_plain(text.get(at..), &mut merger, out)?;
+        if let Some(eos) = self.eos.filter(|_| flags.add_special && self.add_eos) {
+            push(out, eos)?;
+        }
+        Ok(())
+    }
+
+    /// A whole text, or what follows a special token up to the next.
+    fn encode_plain(&self, text: Option<&str>, merger: &mut Merger, out: &mut Vec<i32>) -> Result<()> {
+        match (text, &self.algorithm) {
+            (None | Some(""), _) => Ok(()),
+            (Some(text), Algorithm::Spm(spm)) => spm.encode(text, merger, out),
+            (Some(text), Algorithm::Bpe(bpe)) => bpe.encode(text, merger, out),
+        }
+    }
+
+    /// Appends the text of `tokens` to `out`: bytes, since tokens may end within a character ([`Utf8Stream`] mends
+    /// that). Control tokens are left out unless `special`. The space that encoding puts before the first word is taken
+    /// away again.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`]: an id that is no token.
+    pub fn decode(&self, tokens: &[i32], special: bool, out: &mut Vec<u8>) -> Result<()> {
+        let start = out.len();
+        let mut strip = self.strips_space;
+        for &token in tokens {
+            self.token_bytes(token, special, out)?;
+            if strip && out.len() > start {
+                strip = false;
+                if out.get(start) == Some(&b' ') && !self.is_special(token) {
+                    out.remove(start);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the bytes of text that token `id` stands for: as [`Tokenizer::decode`], but in the midst of a text.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`]: `id` is no token.
+    pub fn token_bytes(&self, id: i32, special: bool, out: &mut Vec<u8>) -> Result<()> {
+        let index = self.index(id)?;
+        if special || !self.vocab.kind(index).is_some_and(Kind::is_hidden) {
+            let piece = self.vocab.pieces().get(index).unwrap_or_default();
+            out.try_reserve(piece.len()).map_err(|_| Error::OutOfMemory)?;
+            out.extend_from_slice(piece);
+        }
+        Ok(())
+    }
+
+    fn index(&self, id: i32) -> Result<u32> {
+        u32::try_from(id)
+            .ok()
+            .filter(|&index| (index as usize) < self.vocab.len())
+            .ok_or_else(|| Error::OutOfRange(format!("token {id} is outside the vocabulary of {} tokens", self.vocab.len())))
+    }
+
+    fn is_special(&self, id: i32) -> bool {
+        u32::try_from(id).ok().and_then(|index| self.vocab.kind(index)).is_some_and(Kind::is_special)
+    }
+
+    /// The number of tokens; ids are below it.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// Most bytes that one token stands for: sizes buffers that then never grow.
+    #[must_use]
+    pub fn longest_piece(&self) -> usize {
+        self.longest
+    }
+
+    /// The text of token `id` as the file has it, in the vocabulary's own spelling; bytes, not always UTF-8.
+    #[must_use]
+    pub fn token_text(&self, id: i32) -> Option<&[u8]> {
+        self.vocab.texts().get(u32::try_from(id).ok()?)
+    }
+
+    /// The token that begins a text.
+    #[must_use]
+    pub fn bos(&self) -> Option<i32> {
+        self.bos.map(|id| id as i32)
+    }
+
+    /// The token that ends a text.
+    #[must_use]
+    pub fn eos(&self) -> Option<i32> {
+        self.eos.map(|id| id as i32)
+    }
+
+    /// The token for what the vocabulary cannot say.
+    #[must_use]
+    pub fn unknown(&self) -> Option<i32> {
+        self.unknown.map(|id| id as i32)
+    }
+
+    /// Whether texts with `add_special` begin with [`Tokenizer::bos`].
+    #[must_use]
+    pub fn adds_bos(&self) -> bool {
+        self.add_bos
+    }
+
+    /// Whether texts with `add_special` end with [`Tokenizer::eos`].
+    #[must_use]
+    pub fn adds_eos(&self) -> bool {
+        self.add_eos
+    }
+
+    /// Whether a model that samples token `id` has ended its answer: EOS, end of turn, end of message, and tokens whose
+    /// text is known to mean that.
+    #[must_use]
+    pub fn is_end_of_generation(&self, id: i32) -> bool {
+        u32::try_from(id).is_ok_and(|index| self.vocab.is_end(index))
+    }
+}
+
+/// Special tokens that swallow white space before and behind them, sorted. Files do not say which; models are known by
+/// name, as in llama.cpp.
+fn stripping(definition: &Definition, vocab: &Vocab) -> (Vec<u32>, Vec<u32>) {
+    let mut sides = (Vec::new(), Vec::new());
+    if ["phi-3", "phi3"].iter().any(|name| definition.name.contains(name)) {
+        let kept = |id: &u32| !matches!(vocab.texts().get(*id), Some(b"<unk>" | b"<s>" | b"<|endoftext|>"));
+        sides.1 = vocab.kinds().filter(|(_, kind)| kind.is_special()).map(|(id, _)| id).filter(kept).collect();
+    }
+    sides
+}
