@@ -2,24 +2,51 @@
 
 use std::arch::x86_64::*;
 
+/// Eight rows of blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a, B> {
+    blocks: &'a [B],
+    stride: usize,
+}
+
+impl<'a, B> Rows<'a, B> {
+    /// Rows that begin `stride` blocks apart; with 0, eight times the same.
+    pub fn new(blocks: &'a [B], stride: usize) -> Self {
+        Rows { blocks, stride }
+    }
+
+    /// The block number `index` of every row.
+    #[inline]
+    pub fn column(&self, index: usize) -> Column<'a, B> {
+        assert!(index + 7 * self.stride < self.blocks.len());
+        Column { first: &self.blocks[index], stride: self.stride * size_of::<B>() }
+    }
+}
+
 /// One block from each of eight rows.
-pub(super) type Rows<'a, B> = [&'a B; 8];
+pub(super) struct Column<'a, B> {
+    first: &'a B,
+    /// In bytes. All eight blocks are there: only `Rows` makes columns.
+    stride: usize,
+}
 
 /// The 16 bytes at `offset` of eight blocks, turned: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn turn<B>(rows: &Rows<B>, offset: usize) -> [__m256i; 4] {
+pub(super) fn turn<B>(column: &Column<B>, offset: usize) -> [__m256i; 4] {
     assert!(offset + 16 <= size_of::<B>());
-    let pair = |r: usize| {
-        let load = |block: &B| {
-            // SAFETY: 16 bytes from `offset` are inside the block, as just asserted.
-            unsafe { _mm_loadu_si128((&raw const *block).byte_add(offset).cast()) }
-        };
-        _mm256_inserti128_si256(_mm256_castsi128_si256(load(rows[r])), load(rows[r + 4]), 1)
-    };
-    let (r0, r1, r2, r3) = (pair(0), pair(1), pair(2), pair(3));
-    let (low01, low23) = (_mm256_unpacklo_epi32(r0, r1), _mm256_unpacklo_epi32(r2, r3));
-    let (high01, high23) = (_mm256_unpackhi_epi32(r0, r1), _mm256_unpackhi_epi32(r2, r3));
+    let (first, stride) = ((&raw const *column.first).cast::<u8>().wrapping_add(offset), column.stride);
+    let mut rows = [_mm256_setzero_si256(); 4];
+    for (r, row) in rows.iter_mut().enumerate() {
+        // SAFETY: the blocks of all eight rows are there, and 16 bytes from `offset` are inside a block.
+        unsafe {
+            let low = _mm_loadu_si128(first.add(r * stride).cast());
+            let high = _mm_loadu_si128(first.add((r + 4) * stride).cast());
+            *row = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
+        }
+    }
+    let (low01, low23) = (_mm256_unpacklo_epi32(rows[0], rows[1]), _mm256_unpacklo_epi32(rows[2], rows[3]));
+    let (high01, high23) = (_mm256_unpackhi_epi32(rows[0], rows[1]), _mm256_unpackhi_epi32(rows[2], rows[3]));
     [
         _mm256_unpacklo_epi64(low01, low23),
         _mm256_unpackhi_epi64(low01, low23),

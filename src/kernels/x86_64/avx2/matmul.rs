@@ -1,42 +1,24 @@
 //! Matrix products.
 
+use super::lanes::Rows;
 use super::tile::Tile;
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Float, Format, Plain, Precision, blocks};
+use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks};
 use std::arch::x86_64::*;
 use std::array::from_fn;
+use std::ops::Range;
 
 /// A block format that unpacks into tiles.
 pub(super) trait Tiled: Format {
     /// What eight rows become.
     type Tile: Tile;
 
-    /// Unpacks up to 256 weights of eight rows.
+    /// Unpacks blocks of eight rows, up to 256 weights each.
     ///
     /// # Safety
     /// The CPU has the level.
-    unsafe fn fill(rows: &[&[Self]; 8], tile: &mut Self::Tile);
-}
-
-/// How far ahead of the row at hand weights are fetched, in bytes.
-const AHEAD: usize = 2048;
-
-/// The rows of a weight matrix.
-struct Rows<'a, T> {
-    weights: &'a [T],
-    per_row: usize,
-}
-
-impl<'a, T: Plain> Rows<'a, T> {
-    fn new(args: &MatmulArgs<'a>) -> Self {
-        Rows { weights: blocks(args.weights), per_row: args.depth / T::DTYPE.block_len() }
-    }
-
-    #[inline]
-    fn row(&self, row: usize) -> &'a [T] {
-        &self.weights[row * self.per_row..][..self.per_row]
-    }
+    unsafe fn fill(rows: Rows<Self>, blocks: Range<usize>, tile: &mut Self::Tile);
 }
 
 /// Quantized weights times quantized activations.
@@ -47,32 +29,30 @@ impl<'a, T: Plain> Rows<'a, T> {
 pub(super) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
     let mut row = 0;
     while row < args.rows {
-        // Two tiles share the broadcasts of activations.
-        let rows = (args.rows - row).min(16);
         // SAFETY: the caller's promise.
-        unsafe {
-            match rows {
-                9.. => strip::<F, 2>(args, row, rows),
-                _ => strip::<F, 1>(args, row, rows),
+        row += unsafe {
+            match args.rows - row {
+                // Two tiles share the broadcasts of activations.
+                16.. => strip::<F, 2, 16>(args, row),
+                8.. => strip::<F, 1, 8>(args, row),
+                _ => strip::<F, 1, 1>(args, row),
             }
-        }
-        row += rows;
+        };
     }
 }
 
-/// [`quantized`] for `count` rows, at most 8 * G.
+/// [`quantized`] for some rows: eight in each of G tiles, or one row that fills all lanes. Returns their number.
 ///
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn strip<F: Tiled, const G: usize>(args: &MatmulArgs, first: usize, count: usize) {
+unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, first: usize) -> usize {
     let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
-    let weights = Rows::<F>::new(args);
-    // Lanes without a row compute the last one once more; nothing of them is written.
-    let rows: [[&[F]; 8]; G] = from_fn(|g| from_fn(|r| weights.row(first + (8 * g + r).min(count - 1))));
-    let out = Columns { window: args.out, first, count };
-    let (units, per_unit) = (args.depth.div_ceil(BLOCK), BLOCK / F::DTYPE.block_len());
-    let ahead = Ahead::new(weights.per_row, per_unit, size_of::<F>());
+    let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
+    let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
+    let rows: [Rows<F>; G] = from_fn(|g| Rows::new(&weights[8 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
+    let out = Columns::<ROWS> { window: args.out, first };
+    let units = args.depth.div_ceil(BLOCK);
 
     for token in 0..args.tokens {
         // SAFETY: the caller's promise.
@@ -81,82 +61,83 @@ unsafe fn strip<F: Tiled, const G: usize>(args: &MatmulArgs, first: usize, count
     // SAFETY: the level is there.
     let mut tiles: [F::Tile; G] = from_fn(|_| unsafe { F::Tile::new() });
     for unit in 0..units {
+        fetch_next(weights, unit, units);
         for (rows, tile) in rows.iter().zip(&mut tiles) {
-            let blocks = unit * per_unit..((unit + 1) * per_unit).min(weights.per_row);
-            let blocks = rows.map(|row| &row[blocks.clone()]);
-            ahead.fetch(unit, &blocks);
             // SAFETY: the level is there.
-            unsafe { F::fill(&blocks, tile) };
+            unsafe { F::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile) };
         }
         let mut token = 0;
         while token < args.tokens {
             // SAFETY: the caller's promise.
-            unsafe {
-                if token + 2 <= args.tokens {
-                    step::<F, G, 2>(&tiles, &acts[unit..], units, token, precision, &out);
-                    token += 2;
-                } else {
-                    step::<F, G, 1>(&tiles, &acts[unit..], units, token, precision, &out);
-                    token += 1;
+            token += unsafe {
+                match args.tokens - token {
+                    2.. => step::<F, G, 2, ROWS>(&tiles, &acts[unit..], units, token, precision, &out),
+                    _ => step::<F, G, 1, ROWS>(&tiles, &acts[unit..], units, token, precision, &out),
                 }
-            }
+            };
         }
     }
+    ROWS
 }
 
-/// Adds the products of tiles with T tokens to the output; the tokens' blocks are `stride` apart.
+/// Adds the products of tiles with T tokens to the output; the tokens' blocks are `stride` apart. Returns T.
 ///
 /// # Safety
 /// As `quantized`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn step<F: Tiled, const G: usize, const T: usize>(
+unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
     tiles: &[F::Tile; G],
     acts: &[ActBlock],
     stride: usize,
     token: usize,
     precision: Precision,
-    out: &Columns,
-) {
+    out: &Columns<ROWS>,
+) -> usize {
     let acts: [&ActBlock; T] = from_fn(|t| &acts[(token + t) * stride]);
+    let mut acc = [[_mm256_setzero_ps(); T]; G];
     // SAFETY: the caller's promise.
     unsafe {
-        let loaded: [[__m256; G]; T] = from_fn(|t| out.load(token + t));
-        let mut acc: [[__m256; T]; G] = from_fn(|g| from_fn(|t| loaded[t][g]));
+        for t in 0..T {
+            for (acc, loaded) in acc.iter_mut().zip(out.load::<G>(token + t)) {
+                acc[t] = loaded;
+            }
+        }
         F::Tile::accumulate(tiles, &acts, precision, &mut acc);
         for t in 0..T {
-            out.store::<G>(token + t, from_fn(|g| acc[g][t]));
+            out.store(token + t, acc.map(|acc| acc[t]));
         }
     }
+    T
 }
 
-/// The outputs of some neighbouring rows.
-struct Columns {
+/// The outputs of some neighbouring rows: eight to a vector, or one in the first lane.
+struct Columns<const ROWS: usize> {
     window: Window,
     first: usize,
-    count: usize,
 }
 
-impl Columns {
-    /// The outputs of a token, eight to a vector; 0 beyond the last.
+impl<const ROWS: usize> Columns<ROWS> {
+    /// The outputs of a token.
     ///
     /// # Safety
     /// As `quantized`.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load<const G: usize>(&self, token: usize) -> [__m256; G] {
-        // SAFETY: elements up to `count` are in the window, by the caller's promise.
+        let mut values = [_mm256_setzero_ps(); G];
+        // SAFETY: `ROWS` elements are in the window, by the caller's promise.
         unsafe {
             let from = self.window.at(token, self.first);
-            if self.count == 8 * G {
-                return from_fn(|g| _mm256_loadu_ps(from.add(8 * g)));
+            if ROWS == 1 {
+                values[0] = _mm256_set1_ps(*from);
+                return values;
             }
-            let mut all = [[0.0; 8]; G];
-            for i in 0..self.count.min(8 * G) {
-                all[i / 8][i % 8] = *from.add(i);
+            for (g, values) in values.iter_mut().enumerate() {
+                *values = _mm256_loadu_ps(from.add(8 * g));
             }
-            from_fn(|g| _mm256_loadu_ps(all[g].as_ptr()))
         }
+        values
     }
 
     /// Writes what `load` reads.
@@ -169,50 +150,25 @@ impl Columns {
         // SAFETY: as in `load`.
         unsafe {
             let to = self.window.at(token, self.first);
-            if self.count == 8 * G {
-                for g in 0..G {
-                    _mm256_storeu_ps(to.add(8 * g), values[g]);
-                }
+            if ROWS == 1 {
+                *to = _mm256_cvtss_f32(values[0]);
                 return;
             }
-            let mut all = [[0.0; 8]; G];
-            for g in 0..G {
-                _mm256_storeu_ps(all[g].as_mut_ptr(), values[g]);
-            }
-            for i in 0..self.count.min(8 * G) {
-                *to.add(i) = all[i / 8][i % 8];
+            for (g, values) in values.into_iter().enumerate() {
+                _mm256_storeu_ps(to.add(8 * g), values);
             }
         }
     }
 }
 
-/// Where the weights stand that come `AHEAD` bytes later on a walk along eight rows and then the next eight.
-struct Ahead {
-    unit_bytes: usize,
-    /// Units from which on the row at hand ends before the distance does.
-    turn: usize,
-    within: usize,
-    beyond: usize,
-}
-
-impl Ahead {
-    fn new(per_row: usize, per_unit: usize, block_bytes: usize) -> Ahead {
-        let (units, unit_bytes) = (per_row.div_ceil(per_unit), per_unit * block_bytes);
-        let distance = (AHEAD / unit_bytes).clamp(1, units.max(1));
-        let within = distance * unit_bytes;
-        Ahead { unit_bytes, turn: units.saturating_sub(distance), within, beyond: within + 7 * per_row * block_bytes }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    fn fetch<B>(&self, unit: usize, rows: &[&[B]; 8]) {
-        let distance = if unit < self.turn { self.within } else { self.beyond };
-        for row in rows {
-            for line in (0..self.unit_bytes).step_by(64) {
-                let at = row.as_ptr().cast::<i8>().wrapping_add(distance + line);
-                _mm_prefetch::<_MM_HINT_T0>(at);
-            }
-        }
+/// Fetches the `part`-th of `parts` of the bytes that follow these. Rows side by side are too many streams for the
+/// prefetcher of the CPU, but those of the next strip stand in one run.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn fetch_next<B>(strip: &[B], part: usize, parts: usize) {
+    let (len, next) = (size_of_val(strip), strip.as_ptr_range().end.cast::<i8>());
+    for line in (part * len / parts / 64)..((part + 1) * len / parts / 64) {
+        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line));
     }
 }
 
@@ -257,8 +213,8 @@ unsafe fn float_rows<F: Widen, const R: usize>(args: &MatmulArgs, row: usize) ->
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn float_tile<F: Widen, const R: usize, const T: usize>(args: &MatmulArgs, row: usize, token: usize) -> usize {
     let Input::Float(x) = args.input else { unreachable!("the caller checks the input") };
-    let weights = Rows::<F>::new(args);
-    let weights: [_; R] = from_fn(|r| weights.row(row + r).as_chunks::<LANES>());
+    let weights = blocks::<F>(args.weights);
+    let weights: [_; R] = from_fn(|r| weights[(row + r) * args.depth..][..args.depth].as_chunks::<LANES>());
     let x: [_; T] = from_fn(|t| x[(token + t) * args.depth..][..args.depth].as_chunks::<LANES>());
 
     let mut lanes = [[[_mm256_setzero_ps(); 2]; T]; R];

@@ -1,29 +1,23 @@
 //! Unpacking of super-blocks into tiles.
 
-use super::lanes::{Rows, bits, high_f16, low_f16, spread, turn};
+use super::lanes::{Column, Rows, bits, high_f16, low_f16, spread, turn};
 use super::matmul::Tiled;
 use super::small_blocks::levels;
 use super::tile::{Bytes, Weights, Words};
 use crate::quant::{IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K};
 use std::arch::x86_64::*;
-use std::array::from_fn;
 use std::mem::offset_of;
-
-/// The blocks of rows that hold one each.
-#[inline]
-fn single<'a, B>(rows: &[&'a [B]; 8]) -> Rows<'a, B> {
-    rows.map(|row| &row[0])
-}
+use std::ops::Range;
 
 impl Tiled for Q4_K {
     type Tile = Bytes<32, 8, 0, true>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill(rows: &[&[Q4_K]; 8], tile: &mut Self::Tile) {
-        let rows = single(rows);
-        halves(&rows, offset_of!(Q4_K, qs), &mut tile.weights);
-        scales_and_mins(turn(&rows, 0), tile);
+    unsafe fn fill(rows: Rows<Q4_K>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
+        halves(&column, offset_of!(Q4_K, qs), &mut tile.weights);
+        scales_and_mins(turn(&column, 0), tile);
     }
 }
 
@@ -32,11 +26,11 @@ impl Tiled for Q5_K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill(rows: &[&[Q5_K]; 8], tile: &mut Self::Tile) {
-        let rows = single(rows);
-        halves(&rows, offset_of!(Q5_K, qs), &mut tile.weights);
+    unsafe fn fill(rows: Rows<Q5_K>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
+        halves(&column, offset_of!(Q5_K, qs), &mut tile.weights);
         for half in 0..2 {
-            let fifth = turn(&rows, offset_of!(Q5_K, qh) + 16 * half);
+            let fifth = turn(&column, offset_of!(Q5_K, qh) + 16 * half);
             for sub in 0..8 {
                 for i in 0..4 {
                     let weights = &mut tile.weights[8 * sub + 4 * half + i];
@@ -44,7 +38,7 @@ impl Tiled for Q5_K {
                 }
             }
         }
-        scales_and_mins(turn(&rows, 0), tile);
+        scales_and_mins(turn(&column, 0), tile);
     }
 }
 
@@ -53,12 +47,13 @@ impl Tiled for Q6_K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill(rows: &[&[Q6_K]; 8], tile: &mut Self::Tile) {
-        let rows = single(rows);
+    unsafe fn fill(rows: Rows<Q6_K>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
         // 128 weights in quarters of 32; a quarter's low bits are half of one of two runs of 32 bytes.
         for (part, half) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let low: [_; 2] = from_fn(|run| turn(&rows, offset_of!(Q6_K, ql) + 64 * part + 32 * run + 16 * half));
-            let high = turn(&rows, offset_of!(Q6_K, qh) + 32 * part + 16 * half);
+            let low = offset_of!(Q6_K, ql) + 64 * part + 16 * half;
+            let low = [turn(&column, low), turn(&column, low + 32)];
+            let high = turn(&column, offset_of!(Q6_K, qh) + 32 * part + 16 * half);
             for quarter in 0..4 {
                 for i in 0..4 {
                     let low = bits(low[quarter % 2][i], quarter as i32 / 2 * 4, 15);
@@ -67,8 +62,8 @@ impl Tiled for Q6_K {
                 }
             }
         }
-        signed_scales(turn(&rows, offset_of!(Q6_K, scales)), tile);
-        tile.d = high_f16(turn(&rows, size_of::<Q6_K>() - 16)[3]);
+        signed_scales(turn(&column, offset_of!(Q6_K, scales)), tile);
+        tile.d = high_f16(turn(&column, size_of::<Q6_K>() - 16)[3]);
     }
 }
 
@@ -77,11 +72,11 @@ impl Tiled for Q3_K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill(rows: &[&[Q3_K]; 8], tile: &mut Self::Tile) {
-        let rows = single(rows);
-        crumbs(&rows, offset_of!(Q3_K, qs), &mut tile.weights);
+    unsafe fn fill(rows: Rows<Q3_K>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
+        crumbs(&column, offset_of!(Q3_K, qs), &mut tile.weights);
         for half in 0..2 {
-            let third = turn(&rows, offset_of!(Q3_K, hmask) + 16 * half);
+            let third = turn(&column, offset_of!(Q3_K, hmask) + 16 * half);
             for sub in 0..8 {
                 for i in 0..4 {
                     let weights = &mut tile.weights[8 * sub + 4 * half + i];
@@ -90,13 +85,16 @@ impl Tiled for Q3_K {
             }
         }
         // The last 16 bytes of a block: two that do not matter, twelve of sub-scales, d.
-        let tail = turn(&rows, size_of::<Q3_K>() - 16);
-        let [a, b, c] = from_fn(|i| _mm256_or_si256(_mm256_srli_epi32::<16>(tail[i]), _mm256_slli_epi32::<16>(tail[i + 1])));
-        let scales = from_fn(|i| {
-            let low = bits(if i % 2 == 0 { a } else { b }, i as i32 / 2 * 4, 15);
-            let high = bits(c, 2 * i as i32 - 4, 0x30);
-            _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32))
-        });
+        let tail = turn(&column, size_of::<Q3_K>() - 16);
+        let whole = |i: usize| _mm256_or_si256(_mm256_srli_epi32::<16>(tail[i]), _mm256_slli_epi32::<16>(tail[i + 1]));
+        let (a, b, c) = (whole(0), whole(1), whole(2));
+        let six = |low, high| _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
+        let scales = [
+            six(bits(a, 0, 15), bits(c, -4, 0x30)),
+            six(bits(b, 0, 15), bits(c, -2, 0x30)),
+            six(bits(a, 4, 15), bits(c, 0, 0x30)),
+            six(bits(b, 4, 15), bits(c, 2, 0x30)),
+        ];
         signed_scales(scales, tile);
         tile.d = high_f16(tail[3]);
     }
@@ -107,13 +105,17 @@ impl Tiled for Q2_K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill(rows: &[&[Q2_K]; 8], tile: &mut Self::Tile) {
-        let rows = single(rows);
-        crumbs(&rows, offset_of!(Q2_K, qs), &mut tile.weights);
-        let scales = turn(&rows, offset_of!(Q2_K, scales));
-        tile.scales = from_fn(|j| spread(bits(scales[j / 4], 0, 15), j % 4, j % 4));
-        tile.pairs = from_fn(|j| spread(bits(scales[j / 2], 4, 15), 2 * j % 4, 2 * j % 4 + 1));
-        let tail = turn(&rows, size_of::<Q2_K>() - 16)[3];
+    unsafe fn fill(rows: Rows<Q2_K>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
+        crumbs(&column, offset_of!(Q2_K, qs), &mut tile.weights);
+        let scales = turn(&column, offset_of!(Q2_K, scales));
+        for j in 0..16 {
+            tile.scales[j] = spread(bits(scales[j / 4], 0, 15), j % 4, j % 4);
+        }
+        for j in 0..8 {
+            tile.pairs[j] = spread(bits(scales[j / 2], 4, 15), 2 * j % 4, 2 * j % 4 + 1);
+        }
+        let tail = turn(&column, size_of::<Q2_K>() - 16)[3];
         (tile.d, tile.dmin) = (low_f16(tail), high_f16(tail));
     }
 }
@@ -123,13 +125,13 @@ impl Tiled for Q8_K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill(rows: &[&[Q8_K]; 8], tile: &mut Self::Tile) {
-        let rows = single(rows);
+    unsafe fn fill(rows: Rows<Q8_K>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
         for i in 0..16 {
-            tile.weights[4 * i..4 * i + 4].copy_from_slice(&turn(&rows, offset_of!(Q8_K, qs) + 16 * i));
+            tile.weights[4 * i..4 * i + 4].copy_from_slice(&turn(&column, offset_of!(Q8_K, qs) + 16 * i));
         }
         tile.scales = [_mm256_set1_epi32(1); 8];
-        tile.d = _mm256_castsi256_ps(turn(&rows, offset_of!(Q8_K, d))[0]);
+        tile.d = _mm256_castsi256_ps(turn(&column, offset_of!(Q8_K, d))[0]);
     }
 }
 
@@ -138,23 +140,23 @@ impl Tiled for IQ4_XS {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill(rows: &[&[IQ4_XS]; 8], tile: &mut Self::Tile) {
-        let rows = single(rows);
+    unsafe fn fill(rows: Rows<IQ4_XS>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
         for sub in 0..8 {
-            let q = turn(&rows, offset_of!(IQ4_XS, qs) + 16 * sub);
+            let q = turn(&column, offset_of!(IQ4_XS, qs) + 16 * sub);
             for i in 0..4 {
                 tile.weights[8 * sub + i] = levels(bits(q[i], 0, 15));
                 tile.weights[8 * sub + 4 + i] = levels(bits(q[i], 4, 15));
             }
         }
-        let head = turn(&rows, 0);
-        tile.scales = from_fn(|sub| {
-            let number = |v, shift: usize, mask| {
-                _mm256_and_si256(_mm256_srl_epi32(v, _mm_cvtsi32_si128(shift as i32)), _mm256_set1_epi32(mask))
-            };
-            let (low, high) = (number(head[1], 4 * sub, 15), number(head[0], 16 + 2 * sub, 3));
-            _mm256_sub_epi32(_mm256_or_si256(low, _mm256_slli_epi32::<4>(high)), _mm256_set1_epi32(32))
-        });
+        let head = turn(&column, 0);
+        for sub in 0..8 {
+            let low = _mm256_srl_epi32(head[1], _mm_cvtsi32_si128(4 * sub as i32));
+            let high = _mm256_srl_epi32(head[0], _mm_cvtsi32_si128(16 + 2 * sub as i32));
+            let low = _mm256_and_si256(low, _mm256_set1_epi32(15));
+            let high = _mm256_slli_epi32::<4>(_mm256_and_si256(high, _mm256_set1_epi32(3)));
+            tile.scales[sub] = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
+        }
         tile.d = low_f16(head[0]);
     }
 }
@@ -162,9 +164,9 @@ impl Tiled for IQ4_XS {
 /// The 4-bit numbers of Q4_K and Q5_K.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn halves<B>(rows: &Rows<B>, offset: usize, weights: &mut Weights) {
+fn halves<B>(column: &Column<B>, offset: usize, weights: &mut Weights) {
     for chunk in 0..8 {
-        let q = turn(rows, offset + 16 * chunk);
+        let q = turn(column, offset + 16 * chunk);
         let at = chunk / 2 * 16 + chunk % 2 * 4;
         for i in 0..4 {
             weights[at + i] = bits(q[i], 0, 15);
@@ -176,9 +178,9 @@ fn halves<B>(rows: &Rows<B>, offset: usize, weights: &mut Weights) {
 /// The 2-bit numbers of Q2_K and Q3_K.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn crumbs<B>(rows: &Rows<B>, offset: usize, weights: &mut Weights) {
+fn crumbs<B>(column: &Column<B>, offset: usize, weights: &mut Weights) {
     for chunk in 0..4 {
-        let q = turn(rows, offset + 16 * chunk);
+        let q = turn(column, offset + 16 * chunk);
         let at = chunk / 2 * 32 + chunk % 2 * 4;
         for quarter in 0..4 {
             for i in 0..4 {
@@ -207,6 +209,10 @@ fn scales_and_mins<const STEP: usize>(head: [__m256i; 4], tile: &mut Bytes<32, S
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn signed_scales<const STEP: usize, const OFFSET: i32>(bytes: [__m256i; 4], tile: &mut Bytes<16, STEP, OFFSET, false>) {
-    tile.scales = from_fn(|j| spread(bytes[j / 4], j % 4, j % 4));
-    tile.pairs = from_fn(|j| spread(bytes[j / 2], 2 * j % 4, 2 * j % 4 + 1));
+    for j in 0..16 {
+        tile.scales[j] = spread(bytes[j / 4], j % 4, j % 4);
+    }
+    for j in 0..8 {
+        tile.pairs[j] = spread(bytes[j / 2], 2 * j % 4, 2 * j % 4 + 1);
+    }
 }

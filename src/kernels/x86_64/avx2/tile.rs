@@ -6,7 +6,6 @@
 use super::lanes::broadcast;
 use crate::quant::{ActBlock, BLOCK, Precision};
 use std::arch::x86_64::*;
-use std::array::from_fn;
 
 /// Lane r of vector v: weights `4 * v..4 * v + 4` of row r.
 pub(super) type Weights = [__m256i; BLOCK / 4];
@@ -55,22 +54,25 @@ impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> B
         let mut total = [[_mm256_setzero_si256(); T]; G];
         if OFFSET != 0 {
             for (total, tile) in total.iter_mut().zip(tiles) {
-                *total = from_fn(|t| _mm256_mullo_epi32(tile.dot_sums(sums[t]), _mm256_set1_epi32(-OFFSET)));
+                for (total, sums) in total.iter_mut().zip(sums) {
+                    *total = _mm256_mullo_epi32(tile.dot_sums(sums), _mm256_set1_epi32(-OFFSET));
+                }
             }
         }
         for at in (0..BLOCK / 4).step_by(STEP) {
             let mut part = [[_mm256_setzero_si256(); T]; G];
             for v in at..at + STEP {
-                let act: [__m256i; T] = from_fn(|t| broadcast(acts[t], v));
-                for (part, tile) in part.iter_mut().zip(tiles) {
-                    for (part, act) in part.iter_mut().zip(act) {
-                        *part = _mm256_add_epi16(*part, _mm256_maddubs_epi16(tile.weights[v], act));
+                for t in 0..T {
+                    let act = broadcast(acts[t], v);
+                    for g in 0..G {
+                        part[g][t] = _mm256_add_epi16(part[g][t], _mm256_maddubs_epi16(tiles[g].weights[v], act));
                     }
                 }
             }
-            for ((total, part), tile) in total.iter_mut().zip(part).zip(tiles) {
-                for (total, part) in total.iter_mut().zip(part) {
-                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(part, tile.scales[4 * at / SUB]));
+            for g in 0..G {
+                for t in 0..T {
+                    let scaled = _mm256_madd_epi16(part[g][t], tiles[g].scales[4 * at / SUB]);
+                    total[g][t] = _mm256_add_epi32(total[g][t], scaled);
                 }
             }
         }
@@ -81,8 +83,11 @@ impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> B
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn dot_sums(&self, sums: &[i16; BLOCK / 16]) -> __m256i {
-        let products = from_fn::<_, 8, _>(|j| _mm256_madd_epi16(self.pairs[j], broadcast(sums, j)));
-        products.into_iter().fold(_mm256_setzero_si256(), |a, b| _mm256_add_epi32(a, b))
+        let mut total = _mm256_setzero_si256();
+        for (j, &pair) in self.pairs.iter().enumerate() {
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(pair, broadcast(sums, j)));
+        }
+        total
     }
 }
 
@@ -138,11 +143,13 @@ impl Words {
     #[target_feature(enable = "avx2,fma,f16c")]
     fn dot<const G: usize, const T: usize>(tiles: &[Self; G], acts: &[Widened; T]) -> [[__m256i; T]; G] {
         let mut total = [[_mm256_setzero_si256(); T]; G];
-        for sub in 0..8 {
-            let part = dot_words(tiles.each_ref().map(|tile| &tile.weights), acts, sub);
-            for ((total, part), tile) in total.iter_mut().zip(part).zip(tiles) {
-                for (total, part) in total.iter_mut().zip(part) {
-                    *total = _mm256_add_epi32(*total, _mm256_mullo_epi32(part, tile.scales[sub]));
+        let mut parts = [[[_mm256_setzero_si256(); T]; G]; 8];
+        dot_words(tiles.each_ref().map(|tile| &tile.weights), acts, &mut parts);
+        for (sub, part) in parts.iter().enumerate() {
+            for g in 0..G {
+                for t in 0..T {
+                    let scaled = _mm256_mullo_epi32(part[g][t], tiles[g].scales[sub]);
+                    total[g][t] = _mm256_add_epi32(total[g][t], scaled);
                 }
             }
         }
@@ -210,23 +217,32 @@ impl<const MINS: bool> Tile for Small<MINS> {
             Precision::High => Widened::both(&act.hi, &act.lo),
             Precision::Fast => Widened::one(&act.hi),
         });
-        for block in 0..tiles[0].blocks.min(8) {
-            let f = dot_words(tiles.each_ref().map(|tile| &tile.weights), &widened, block);
-            for ((acc, f), tile) in acc.iter_mut().zip(f).zip(tiles) {
-                for ((acc, f), act) in acc.iter_mut().zip(f).zip(acts) {
-                    let scale = _mm256_set1_ps(act.scale);
-                    *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.d[block], scale), _mm256_cvtepi32_ps(f), *acc);
+        let mut parts = [[[_mm256_setzero_si256(); T]; G]; 8];
+        let parts = &mut parts[..tiles[0].blocks];
+        dot_words(tiles.each_ref().map(|tile| &tile.weights), &widened, parts);
+        for (block, part) in parts.iter().enumerate() {
+            for t in 0..T {
+                let scale = _mm256_set1_ps(acts[t].scale);
+                let m = if MINS { _mm256_set1_ps(sum_of_32(acts[t], block, precision) as f32) } else { scale };
+                for g in 0..G {
+                    let (tile, acc) = (&tiles[g], &mut acc[g][t]);
+                    *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.d[block], scale), _mm256_cvtepi32_ps(part[g][t]), *acc);
                     if MINS {
-                        let sum = |sums: &[i16; 16]| i32::from(sums[2 * block]) + i32::from(sums[2 * block + 1]);
-                        let m = match precision {
-                            Precision::High => 256 * sum(&act.hi_sum) + sum(&act.lo_sum),
-                            Precision::Fast => sum(&act.hi_sum),
-                        };
-                        *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.min[block], scale), _mm256_set1_ps(m as f32), *acc);
+                        *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.min[block], scale), m, *acc);
                     }
                 }
             }
         }
+    }
+}
+
+/// Sum of the `index`-th 32 activations.
+#[inline]
+fn sum_of_32(act: &ActBlock, index: usize, precision: Precision) -> i32 {
+    let sum = |sums: &[i16; BLOCK / 16]| i32::from(sums[2 * index]) + i32::from(sums[2 * index + 1]);
+    match precision {
+        Precision::High => 256 * sum(&act.hi_sum) + sum(&act.lo_sum),
+        Precision::Fast => sum(&act.hi_sum),
     }
 }
 
@@ -241,29 +257,36 @@ impl Widened {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn one(bytes: &[i8; BLOCK]) -> Widened {
-        let bytes = vectors(bytes);
-        Widened { even: bytes.map(|v| even(v)), odd: bytes.map(|v| odd(v)) }
+        let mut widened = Widened { even: [_mm256_setzero_si256(); 8], odd: [_mm256_setzero_si256(); 8] };
+        for i in 0..8 {
+            let bytes = load(bytes, i);
+            (widened.even[i], widened.odd[i]) = (even(bytes), odd(bytes));
+        }
+        widened
     }
 
     /// `256 * hi + lo`.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn both(hi: &[i8; BLOCK], lo: &[i8; BLOCK]) -> Widened {
-        let (hi, lo) = (vectors(hi), vectors(lo));
-        let upper = _mm256_set1_epi16(0xff00_u16 as i16);
-        Widened {
-            even: from_fn(|i| _mm256_add_epi16(_mm256_slli_epi16::<8>(hi[i]), even(lo[i]))),
-            odd: from_fn(|i| _mm256_add_epi16(_mm256_and_si256(hi[i], upper), odd(lo[i]))),
+        let mut widened = Widened::one(lo);
+        for i in 0..8 {
+            let hi = load(hi, i);
+            widened.even[i] = _mm256_add_epi16(widened.even[i], _mm256_slli_epi16::<8>(hi));
+            let upper = _mm256_and_si256(hi, _mm256_set1_epi16(-256));
+            widened.odd[i] = _mm256_add_epi16(widened.odd[i], upper);
         }
+        widened
     }
 }
 
-/// The bytes as vectors.
+/// The `index`-th 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn vectors(bytes: &[i8; BLOCK]) -> [__m256i; BLOCK / 32] {
-    // SAFETY: each load is 32 bytes of the array.
-    from_fn(|i| unsafe { _mm256_loadu_si256(bytes.as_ptr().cast::<__m256i>().add(i)) })
+fn load(bytes: &[i8; BLOCK], index: usize) -> __m256i {
+    let bytes = &bytes.as_chunks::<32>().0[index];
+    // SAFETY: the load is the 32 bytes of the array.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
 /// Signed bytes 0, 2, 4 ... as i16.
@@ -280,29 +303,37 @@ fn odd(bytes: __m256i) -> __m256i {
     _mm256_srai_epi16::<8>(bytes)
 }
 
-/// Products of the `sub`-th 32 weights. Sums of 16-bit products do not saturate, whatever the bytes:
-/// `32 * 128 * 32640 < 2^31`.
+/// Products of every 32 weights. Sums of 16-bit products do not saturate, whatever the bytes: `32 * 128 * 32640 < 2^31`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn dot_words<const G: usize, const T: usize>(weights: [&Weights; G], acts: &[Widened; T], sub: usize) -> [[__m256i; T]; G] {
-    let mut total = [[_mm256_setzero_si256(); T]; G];
-    for v in 8 * sub..8 * sub + 8 {
-        for (weights, side) in [(weights.map(|w| even(w[v])), 0), (weights.map(|w| odd(w[v])), 1)] {
-            let act: [__m256i; T] = from_fn(|t| broadcast(if side == 0 { &acts[t].even } else { &acts[t].odd }, v));
-            for (total, weights) in total.iter_mut().zip(weights) {
-                for (total, act) in total.iter_mut().zip(act) {
-                    *total = _mm256_add_epi32(*total, _mm256_madd_epi16(weights, act));
+fn dot_words<const G: usize, const T: usize>(weights: [&Weights; G], acts: &[Widened; T], parts: &mut [[[__m256i; T]; G]]) {
+    for (sub, part) in parts.iter_mut().enumerate() {
+        let mut total = [[_mm256_setzero_si256(); T]; G];
+        for v in 8 * sub..8 * sub + 8 {
+            for t in 0..T {
+                let (act_even, act_odd) = (broadcast(&acts[t].even, v), broadcast(&acts[t].odd, v));
+                for g in 0..G {
+                    let products = _mm256_madd_epi16(even(weights[g][v]), act_even);
+                    total[g][t] = _mm256_add_epi32(total[g][t], products);
+                    let products = _mm256_madd_epi16(odd(weights[g][v]), act_odd);
+                    total[g][t] = _mm256_add_epi32(total[g][t], products);
                 }
             }
         }
+        *part = total;
     }
-    total
 }
 
 /// `256 * high + low`, each rounded to f32 before and the result once more.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn combine<const G: usize, const T: usize>(high: [[__m256i; T]; G], low: [[__m256i; T]; G]) -> [[__m256; T]; G] {
-    let shift = _mm256_set1_ps(256.0);
-    from_fn(|g| from_fn(|t| _mm256_fmadd_ps(_mm256_cvtepi32_ps(high[g][t]), shift, _mm256_cvtepi32_ps(low[g][t]))))
+    let mut f = [[_mm256_setzero_ps(); T]; G];
+    for g in 0..G {
+        for t in 0..T {
+            let (high, low) = (_mm256_cvtepi32_ps(high[g][t]), _mm256_cvtepi32_ps(low[g][t]));
+            f[g][t] = _mm256_fmadd_ps(high, _mm256_set1_ps(256.0), low);
+        }
+    }
+    f
 }
