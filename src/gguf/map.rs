@@ -1,59 +1,116 @@
-//! Where the bytes of a model are: in a file mapping, in memory of our own, or in the caller's.
+//! Where the bytes of a file live. The only memory mapping of the crate.
 
 use crate::error::{Error, Result};
-use memmap2::Mmap;
-use std::fs;
+use std::fs::File;
 use std::io::Read;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::Arc;
 
-/// The bytes of one file.
-pub(super) enum Bytes {
-    Mapped(Mmap),
+/// The bytes of one file. They do not move and do not change while this exists.
+pub(super) enum Storage {
+    Mapped(memmap2::Mmap),
     Owned(Vec<u8>),
-    Borrowed { data: *const u8, len: usize },
+    Borrowed(Borrowed),
 }
 
-// SAFETY: the bytes are only read; whoever lent borrowed ones promised that they stay as they are.
-unsafe impl Send for Bytes {}
-// SAFETY: as above.
-unsafe impl Sync for Bytes {}
+/// Bytes of the caller; see [`Storage::borrowed`].
+pub(super) struct Borrowed {
+    data: *const u8,
+    len: usize,
+}
 
-impl Deref for Bytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
+// SAFETY: the bytes are only read, and `Storage::borrowed` demands that nobody writes them.
+unsafe impl Send for Borrowed {}
+// SAFETY: as above.
+unsafe impl Sync for Borrowed {}
+
+impl Storage {
+    /// Maps the file at `path`, read-only and shared with every other process that does.
+    pub(super) fn map(path: &Path) -> Result<Storage> {
+        let (file, len) = open(path)?;
+        if len == 0 {
+            return Ok(Storage::Owned(Vec::new()));
+        }
+        // The length comes from the open file, not from its name, and the mapping has exactly this length.
+        let len = usize::try_from(len).map_err(|_| Error::OutOfMemory)?;
+        // SAFETY: read-only; that nobody cuts or changes the file meanwhile is the documented duty of who opens it.
+        let map = unsafe { memmap2::MmapOptions::new().len(len).map(&file) };
+        map.map(Storage::Mapped).map_err(|source| io("cannot map", path, source))
+    }
+
+    /// Reads the file at `path` into private memory.
+    pub(super) fn read(path: &Path) -> Result<Storage> {
+        let (file, len) = open(path)?;
+        let capacity = usize::try_from(len).map_err(|_| Error::OutOfMemory)?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(capacity).map_err(|_| Error::OutOfMemory)?;
+        // `take` keeps a file that grows meanwhile from outgrowing the reservation.
+        file.take(len).read_to_end(&mut bytes).map_err(|source| io("cannot read", path, source))?;
+        Ok(Storage::Owned(bytes))
+    }
+
+    /// Bytes of the caller.
+    ///
+    /// # Safety
+    /// `data` must be valid for reads of `len` bytes, and those must not change, while the result and views of it exist.
+    pub(super) unsafe fn borrowed(data: *const u8, len: usize) -> Storage {
+        Storage::Borrowed(Borrowed { data, len })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Owned(bytes) => bytes,
-            // SAFETY: the promise of `File::from_raw`.
-            Bytes::Borrowed { data, len } => unsafe { std::slice::from_raw_parts(*data, *len) },
+            Storage::Mapped(map) => map,
+            Storage::Owned(bytes) => bytes,
+            Storage::Borrowed(Borrowed { len: 0, .. }) => &[],
+            // SAFETY: who called `borrowed` vouches for the range.
+            Storage::Borrowed(Borrowed { data, len }) => unsafe { std::slice::from_raw_parts(*data, *len) },
         }
     }
 }
 
-impl Bytes {
-    /// Maps a file, or reads it into private memory.
-    pub(super) fn open(path: &Path, copied: bool) -> Result<Bytes> {
-        let fail = |what: &str| {
-            let what = format!("{what} {}", path.display());
-            move |source| Error::Io { what, source }
-        };
-        let mut file = fs::File::open(path).map_err(fail("cannot open"))?;
-        let metadata = file.metadata().map_err(fail("cannot read the size of"))?;
-        if metadata.is_dir() {
-            return Err(fail("cannot open")(std::io::ErrorKind::IsADirectory.into()));
-        }
-        let len = usize::try_from(metadata.len()).map_err(|_| Error::OutOfMemory)?;
-        // An empty file cannot be mapped; what is wrong with it is said where the header is read.
-        if copied || len == 0 {
-            let mut bytes = Vec::new();
-            bytes.try_reserve_exact(len).map_err(|_| Error::OutOfMemory)?;
-            file.by_ref().take(metadata.len()).read_to_end(&mut bytes).map_err(fail("cannot read"))?;
-            return Ok(Bytes::Owned(bytes));
-        }
-        // SAFETY: the mapping is private and only read. A file that another process truncates while it is mapped makes
-        // reads fault: the documentation of `File::open` says so and offers the copy.
-        let map = unsafe { Mmap::map(&file) }.map_err(fail("cannot map"))?;
-        Ok(Bytes::Mapped(map))
+/// Opens a regular file and asks for its length. Anything else (a pipe, a device) could stall the caller.
+fn open(path: &Path) -> Result<(File, u64)> {
+    let regular = std::fs::metadata(path).map_err(|source| io("cannot open", path, source))?.is_file();
+    if !regular {
+        return Err(Error::InvalidArgument(format!("cannot open {}: not a regular file", path.display())));
+    }
+    let file = File::open(path).map_err(|source| io("cannot open", path, source))?;
+    let len = file.metadata().map_err(|source| io("cannot stat", path, source))?.len();
+    Ok((file, len))
+}
+
+fn io(action: &str, path: &Path, source: std::io::Error) -> Error {
+    Error::Io { what: format!("{action} {}", path.display()), source }
+}
+
+/// Some bytes of an open file, which stays open as long as they are held.
+#[derive(Clone)]
+pub struct View {
+    storage: Arc<Storage>,
+    range: Range<usize>,
+}
+
+impl View {
+    /// Bytes `range` of `storage`; empty when it has no such bytes.
+    pub(super) fn new(storage: &Arc<Storage>, range: Range<usize>) -> View {
+        View { storage: Arc::clone(storage), range }
+    }
+
+    /// Where the bytes begin, from the start of the file.
+    pub(super) fn start(&self) -> usize {
+        self.range.start
+    }
+
+    /// The file that the bytes belong to.
+    pub(super) fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+}
+
+impl Deref for View {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.storage.bytes().get(self.range.clone()).unwrap_or_default()
     }
 }

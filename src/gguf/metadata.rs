@@ -1,147 +1,208 @@
-//! The key-value part of a file.
+//! The metadata of a file: an ordered table of keys and values, with typed look-ups.
 
-use super::cursor::{Cursor, malformed};
-use super::map::Bytes;
-use super::value::{Kind, Strings, Value};
+use super::cursor::{Cursor, malformed, quoted};
+use super::value::{Array, Scalar, Strings, Value};
 use crate::error::{Error, Result, ResultExt};
-use std::collections::HashMap;
-use std::sync::Arc;
 
-/// Keys and values, in the order of the file.
+/// Longest key the format allows, in bytes.
+const MAX_KEY: usize = 65_535;
+/// Most keys this reader takes; files have some dozens.
+const MAX_KEYS: usize = 1 << 16;
+/// Bytes of the smallest entry: length and byte of a key, type and byte of a value.
+const MIN_ENTRY: u64 = 8 + 1 + 4 + 1;
+
+/// Metadata: keys with values, in the order of the file, each key once.
+#[derive(Debug, Default)]
 pub struct Metadata {
-    entries: Vec<(Box<str>, Value)>,
-    index: HashMap<Box<str>, usize>,
+    entries: Vec<(String, Value)>,
+    /// Indices of entries, sorted by key.
+    order: Vec<u32>,
 }
 
-/// Longest key, as the format says.
-const MAX_KEY: usize = 65535;
-
 impl Metadata {
-    /// Reads `count` pairs.
-    pub(super) fn read(cursor: &mut Cursor, bytes: &Arc<Bytes>, count: usize) -> Result<Metadata> {
-        let mut metadata = Metadata { entries: Vec::new(), index: HashMap::new() };
-        for _ in 0..count {
-            let place = cursor.at;
-            let key = cursor.name("a metadata key", MAX_KEY)?;
-            let value = Value::read(cursor, bytes).context_with(|| format!("metadata key {key}"))?;
-            if metadata.index.insert(key.into(), metadata.entries.len()).is_some() {
-                return Err(malformed(place, format!("metadata key {key} stands twice")));
-            }
-            metadata.entries.push((key.into(), value));
+    /// Reads the key count was and the entries. The tensor count stands before it.
+    pub(super) fn parse(cursor: &mut Cursor) -> Result<Metadata> {
+        let at = cursor.position() as u64;
+        let count = cursor.count("metadata keys", MIN_ENTRY)?;
+        if count > MAX_KEYS {
+            return Err(malformed(at, format!("{count} metadata keys (at most {MAX_KEYS} are allowed)")));
         }
-        Ok(metadata)
+        let mut entries = Vec::new();
+        let mut offsets = Vec::new();
+        entries.try_reserve_exact(count).map_err(|_| Error::OutOfMemory)?;
+        offsets.try_reserve_exact(count).map_err(|_| Error::OutOfMemory)?;
+        for i in 0..count {
+            offsets.push(cursor.position() as u64);
+            let key = cursor.name("metadata key", MAX_KEY).context_with(|| format!("metadata key {i}"))?;
+            let value = Value::parse(cursor).context_with(|| format!("metadata key {}", quoted(key)))?;
+            entries.push((super::owned(key)?, value));
+        }
+        let (order, twice) = super::sorted(count, |i| entries[i].0.as_str())?;
+        if let Some(i) = twice {
+            return Err(malformed(offsets[i], format!("metadata key {} stands twice", quoted(&entries[i].0))));
+        }
+        Ok(Metadata { entries, order })
     }
 
-    /// How many pairs there are.
+    /// The number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The pair at `index`, in the order of the file.
+    /// Key and value number `i`, in the order of the file.
     #[must_use]
-    pub fn entry(&self, index: usize) -> Option<(&str, &Value)> {
-        self.entries.get(index).map(|(key, value)| (&**key, value))
+    pub fn entry(&self, i: usize) -> Option<(&str, &Value)> {
+        self.entries.get(i).map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The value of a key.
+    /// Keys and values, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.entries.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.index.get(key).and_then(|&index| self.entry(index)).map(|(_, value)| value)
+        let i = super::find(&self.order, key, |i| self.entries[i].0.as_str())?;
+        Some(&self.entries[i].1)
     }
 
-    fn typed<'a, T>(&'a self, key: &str, expected: &str, convert: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>> {
+    /// The value of `key` as `convert` sees it; an error when it sees nothing.
+    fn typed<'a, T>(&'a self, key: &str, wanted: &str, convert: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.get(key) else { return Ok(None) };
         match convert(value) {
             Some(converted) => Ok(Some(converted)),
-            None => Err(Error::InvalidModel(format!("metadata key {key}: expected {expected}, found {}", brief(value)))),
+            None => {
+                let found = match value {
+                    Value::Scalar(scalar) => format!("{} {scalar}", scalar.kind()),
+                    Value::String(_) => "string".to_owned(),
+                    Value::Array(array) => format!("array of {} {}", array.len(), array.element()),
+                };
+                Err(Error::InvalidModel(format!("metadata key \"{key}\" is {found}, not {wanted}")))
+            }
         }
     }
 
-    /// A text.
-    ///
-    /// # Errors
-    /// A value of another kind; likewise below.
-    pub fn str(&self, key: &str) -> Result<Option<&str>> {
-        self.typed(key, "a string", |value| match value {
-            Value::String(text) => Some(&**text),
+    /// An integer of any width that fits `T`.
+    fn integer<T: TryFrom<i128>>(&self, key: &str, wanted: &str) -> Result<Option<T>> {
+        self.typed(key, wanted, |value| match value {
+            Value::Scalar(scalar) => T::try_from(scalar.integer()?).ok(),
             _ => None,
         })
     }
 
-    /// An integer of any width that fits.
+    /// The elements of an array of scalars, all of which `convert` must take.
+    fn numbers<T>(&self, key: &str, wanted: &str, convert: impl Fn(Scalar) -> Option<T>) -> Result<Option<Vec<T>>> {
+        let array = self.typed(key, wanted, |value| match value {
+            Value::Array(array) => Some(array),
+            _ => None,
+        })?;
+        let mut vec = Vec::new();
+        match array {
+            None => return Ok(None),
+            Some(Array::Numbers(numbers)) => {
+                vec.try_reserve_exact(numbers.len()).map_err(|_| Error::OutOfMemory)?;
+                vec.extend(numbers.iter().map_while(convert));
+            }
+            Some(_) => {}
+        }
+        self.typed(key, wanted, |value| matches!(value, Value::Array(array) if array.len() == vec.len()).then_some(()))?;
+        Ok(Some(vec))
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// [`Error::InvalidModel`] when `key` has a value of another type, or one that is not UTF-8. A missing key is `None`
+    /// here and in all look-ups.
+    pub fn str(&self, key: &str) -> Result<Option<&str>> {
+        let bytes = self.typed(key, "a string", |value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        })?;
+        bytes.map(|bytes| std::str::from_utf8(bytes)).transpose().map_err(|error| {
+            let offset = error.valid_up_to();
+            Error::InvalidModel(format!("metadata key \"{key}\" is not valid UTF-8 at byte {offset}"))
+        })
+    }
+
+    /// An unsigned integer; any width that fits.
+    ///
+    /// # Errors
+    /// [`Error::InvalidModel`] when the value is of another type or does not fit. The same holds for all look-ups.
     pub fn u32(&self, key: &str) -> Result<Option<u32>> {
-        self.typed(key, "a 32-bit unsigned integer", |value| value.as_u64()?.try_into().ok())
+        self.integer(key, "an unsigned 32-bit integer")
     }
 
-    /// An integer of any width.
+    /// As [`Metadata::u32`], of 64 bits.
+    ///
+    /// # Errors
+    /// As [`Metadata::u32`].
     pub fn u64(&self, key: &str) -> Result<Option<u64>> {
-        self.typed(key, "an unsigned integer", Value::as_u64)
+        self.integer(key, "an unsigned 64-bit integer")
     }
 
-    /// A number of any kind.
+    /// A number of any kind, rounded to f32.
+    ///
+    /// # Errors
+    /// As [`Metadata::u32`].
     pub fn f32(&self, key: &str) -> Result<Option<f32>> {
-        self.typed(key, "a number", |value| Some(value.as_f64()? as f32))
+        self.typed(key, "a number", |value| match value {
+            Value::Scalar(scalar) => scalar.number(),
+            _ => None,
+        })
     }
 
     /// A truth value.
+    ///
+    /// # Errors
+    /// As [`Metadata::u32`].
     pub fn bool(&self, key: &str) -> Result<Option<bool>> {
         self.typed(key, "a bool", |value| match value {
-            Value::Bool(value) => Some(*value),
+            Value::Scalar(Scalar::Bool(value)) => Some(*value),
             _ => None,
         })
     }
 
-    /// An array of strings, read in place.
+    /// An array of strings, where it stands in the file.
+    ///
+    /// # Errors
+    /// As [`Metadata::u32`].
     pub fn strings(&self, key: &str) -> Result<Option<Strings>> {
         self.typed(key, "an array of strings", |value| match value {
-            Value::Array(array) => array.strings(),
+            Value::Array(Array::Strings(strings)) => Some(strings.clone()),
             _ => None,
         })
     }
 
-    /// An array of numbers.
+    /// An array of numbers, rounded to f32.
+    ///
+    /// # Errors
+    /// As [`Metadata::u32`], and [`Error::OutOfMemory`].
     pub fn f32s(&self, key: &str) -> Result<Option<Vec<f32>>> {
-        self.numbers(key, "an array of numbers", |value| Some(value.as_f64()? as f32))
+        self.numbers(key, "an array of numbers", Scalar::number)
     }
 
-    /// An array of integers.
+    /// An array of integers, all of which fit.
+    ///
+    /// # Errors
+    /// As [`Metadata::f32s`].
     pub fn i32s(&self, key: &str) -> Result<Option<Vec<i32>>> {
-        self.numbers(key, "an array of 32-bit integers", |value| match value {
-            Value::Signed(value) => value.try_into().ok(),
-            value => value.as_u64()?.try_into().ok(),
-        })
+        self.numbers(key, "an array of 32-bit integers", |scalar| scalar.integer()?.try_into().ok())
     }
 
-    /// An array of integers.
+    /// As [`Metadata::i32s`], unsigned.
+    ///
+    /// # Errors
+    /// As [`Metadata::f32s`].
     pub fn u32s(&self, key: &str) -> Result<Option<Vec<u32>>> {
-        self.numbers(key, "an array of 32-bit unsigned integers", |value| value.as_u64()?.try_into().ok())
+        self.numbers(key, "an array of unsigned 32-bit integers", |scalar| scalar.integer()?.try_into().ok())
     }
-
-    fn numbers<T>(&self, key: &str, expected: &str, convert: impl Fn(Value) -> Option<T>) -> Result<Option<Vec<T>>> {
-        let Some(Value::Array(array)) = self.get(key).filter(|value| matches!(value, Value::Array(_))) else {
-            return self.typed(key, expected, |_| None);
-        };
-        let mut numbers = Vec::new();
-        numbers.try_reserve_exact(array.len()).map_err(|_| Error::OutOfMemory)?;
-        numbers.extend(array.scalars().map_while(convert));
-        // Fewer where a value did not convert, or where the elements are no scalars at all.
-        if numbers.len() == array.len() && !matches!(array.kind(), Kind::String | Kind::Array) {
-            return Ok(Some(numbers));
-        }
-        self.typed(key, expected, |_| None)
-    }
-}
-
-/// A value for a message: not a novel.
-fn brief(value: &Value) -> String {
-    let text = value.to_string();
-    let shown: String = text.chars().take(60).collect();
-    format!("{} {shown}{}", value.kind_name(), if shown.len() < text.len() { "..." } else { "" })
 }

@@ -1,218 +1,243 @@
-//! GGUF: the bytes of a model file -> a checked directory of metadata and tensors.
+//! GGUF: bytes of a model file -> a checked directory of metadata and tensors.
 //!
-//! Nothing in a file is believed before it is checked: counts, lengths, offsets, types, overlaps. Errors carry the byte
-//! offset and the name of the key or tensor. Source: the GGUF specification, versions 2 and 3.
+//! Nothing here knows about models. Opening reads the header only, believes no number in it before it was checked, and
+//! allocates at most a small multiple of the file's size; big arrays and tensors stay where they are in the file.
+//!
+//! ```text
+//! "GGUF" version | tensor count, key count | keys and values | tensor directory | padding | tensor data
+//! ```
+//!
+//! Source: the GGUF specification, versions 2 and 3, little-endian.
 
 mod cursor;
+mod directory;
 mod map;
 mod metadata;
 mod split;
-mod tensors;
 mod value;
 mod write;
 
+pub use directory::TensorInfo;
+pub use map::View;
 pub use metadata::Metadata;
-pub use tensors::TensorInfo;
-pub use value::{Array, Kind, Strings, Value};
+pub use value::{Array, Arrays, Kind, Numbers, Scalar, Strings, Value};
 pub use write::{Item, Writer};
 
-use crate::error::{Error, Result, ResultExt};
-use cursor::{Cursor, malformed};
-use map::Bytes;
-use std::collections::HashMap;
+use crate::error::{Error, Result};
+use cursor::Cursor;
+use directory::Directory;
+use map::Storage;
 use std::path::Path;
 use std::sync::Arc;
 
-/// An open model file, or a set of split files that belong together. Clones share it.
+/// The first bytes of every GGUF file.
+const MAGIC: [u8; 4] = *b"GGUF";
+/// The versions this reader knows. They differ in byte order declarations only.
+const VERSIONS: std::ops::RangeInclusive<u32> = 2..=3;
+/// Where tensor data begins and how tensors are aligned, unless [`ALIGNMENT_KEY`] says otherwise.
+const DEFAULT_ALIGNMENT: u64 = 32;
+const ALIGNMENT_KEY: &str = "general.alignment";
+
+/// An open model file, or the files of a split model. Immutable; a clone shares everything.
 #[derive(Clone)]
-pub struct File {
-    inner: Arc<Inner>,
-}
+pub struct File(Arc<Inner>);
 
 struct Inner {
+    shards: Vec<Arc<Storage>>,
     version: u32,
     metadata: Metadata,
-    tensors: Vec<TensorInfo>,
-    by_name: HashMap<Box<str>, usize>,
-    /// The files; a tensor knows in which one it is.
-    shards: Vec<Arc<Bytes>>,
+    directory: Directory,
 }
 
-const MAGIC: &[u8; 4] = b"GGUF";
-const VERSIONS: [u32; 2] = [2, 3];
-/// More pairs or tensors than any model has; keeps what a hostile file can allocate within bounds.
-const MAX_PAIRS: usize = 1 << 16;
-const MAX_TENSORS: usize = 1 << 17;
+/// Where the bytes of a file at a path go.
+#[derive(Clone, Copy)]
+enum Access {
+    Map,
+    Copy,
+}
 
 impl File {
-    /// Maps a file; of a split set, any member opens the whole.
+    /// Maps a file into memory and checks its directory. Any shard of a split model (`NAME-00001-of-00003.gguf`) opens
+    /// the whole model.
     ///
-    /// The mapping shows the file as it is: when another process truncates it, reading the lost part faults. Use
-    /// [`File::open_copied`] where that can happen.
+    /// The file must not be cut or changed while it is open: the mapping shows every change, and reading a page that is
+    /// gone ends the process. [`File::open_copied`] has no such condition.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Malformed`] with the offset, [`Error::Unsupported`].
+    /// [`Error::Io`] when a file cannot be opened, [`Error::Malformed`] with the byte offset when it is not a well-formed
+    /// GGUF file, [`Error::Unsupported`] for versions, byte orders and element types this library does not know.
     pub fn open(path: &Path) -> Result<File> {
-        split::open(path, false)
+        split::open(path, Access::Map)
     }
 
-    /// Reads a file into private memory.
+    /// As [`File::open`], but reads the files into memory of this process.
     ///
     /// # Errors
     /// As [`File::open`], and [`Error::OutOfMemory`].
     pub fn open_copied(path: &Path) -> Result<File> {
-        split::open(path, true)
+        split::open(path, Access::Copy)
     }
 
-    /// Takes a file that is in memory.
+    /// Takes a file that is already in memory.
     ///
     /// # Errors
-    /// As [`File::open`]; a member of a split set.
+    /// As [`File::open`]; a shard of a split model cannot be opened this way.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<File> {
-        File::alone(Bytes::Owned(bytes))
+        Self::from_storage(Storage::Owned(bytes))
     }
 
-    /// Borrows a file that is in the caller's memory.
+    /// Uses a file in memory of the caller.
     ///
     /// # Errors
     /// As [`File::from_bytes`].
     ///
     /// # Safety
-    /// `data` must be readable for `len` bytes, and stay so and unchanged while the file and its clones live.
+    /// `data` must be valid for reads of `len` bytes, and those must not change, until the last clone of this file and
+    /// the last [`Value`] taken from it are gone.
     pub unsafe fn from_raw(data: *const u8, len: usize) -> Result<File> {
-        File::alone(Bytes::Borrowed { data, len })
+        // SAFETY: passed on to the caller.
+        Self::from_storage(unsafe { Storage::borrowed(data, len) })
     }
 
-    fn alone(bytes: Bytes) -> Result<File> {
-        let shard = Shard::read(bytes)?;
-        if shard.split_count()? > 1 {
-            return Err(Error::Unsupported("a split model must be opened from its files".into()));
+    fn from_storage(storage: Storage) -> Result<File> {
+        let shard = Shard::parse(storage)?;
+        if let Some(place) = split::place(&shard.metadata)? {
+            let message = format!("this is shard {} of a model of {}: open it by its path", place.number + 1, place.count);
+            return Err(Error::Unsupported(message));
         }
-        File::assemble(vec![shard])
+        Self::from_shards(vec![shard])
     }
 
-    /// Puts the shards of a model together; the first one's metadata are the model's.
-    fn assemble(shards: Vec<Shard>) -> Result<File> {
-        let mut inner = None::<Inner>;
+    /// Joins parsed shards, the first of which speaks for all.
+    fn from_shards(shards: Vec<Shard>) -> Result<File> {
+        let mut storages = Vec::new();
+        let mut tensors = Vec::new();
+        let mut head = None;
         for (number, shard) in shards.into_iter().enumerate() {
-            let inner = inner.get_or_insert_with(|| Inner {
-                version: shard.version,
-                metadata: shard.metadata,
-                tensors: Vec::new(),
-                by_name: HashMap::new(),
-                shards: Vec::new(),
-            });
-            inner.shards.push(shard.bytes);
-            for tensor in shard.tensors {
-                if inner.by_name.insert(tensor.name.as_str().into(), inner.tensors.len()).is_some() {
-                    return Err(Error::InvalidModel(format!("tensor {} stands twice", tensor.name)));
-                }
-                inner.tensors.push(TensorInfo { shard: number, ..tensor });
-            }
+            storages.push(shard.storage);
+            tensors.try_reserve(shard.tensors.len()).map_err(|_| Error::OutOfMemory)?;
+            tensors.extend(shard.tensors.into_iter().map(|tensor| TensorInfo { shard: number, ..tensor }));
+            head.get_or_insert((shard.version, shard.metadata));
         }
-        let inner = inner.ok_or_else(|| Error::Internal("a model without files".into()))?;
-        Ok(File { inner: Arc::new(inner) })
+        let Some((version, metadata)) = head else {
+            return Err(Error::Internal("a file without shards".to_owned()));
+        };
+        let directory = Directory::new(tensors)?;
+        Ok(File(Arc::new(Inner { shards: storages, version, metadata, directory })))
     }
 
-    /// Version of the format.
+    /// The format version: 2 or 3.
     #[must_use]
     pub fn version(&self) -> u32 {
-        self.inner.version
+        self.0.version
     }
 
-    /// Keys and values.
+    /// The metadata; of a split model, that of its first shard.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        &self.inner.metadata
+        &self.0.metadata
     }
 
-    /// The tensors, in the order of the directory.
+    /// All tensors, in the order of the file.
     #[must_use]
     pub fn tensors(&self) -> &[TensorInfo] {
-        &self.inner.tensors
+        self.0.directory.tensors()
     }
 
-    /// The tensor of a name.
+    /// The tensor called `name`.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.inner.by_name.get(name).and_then(|&index| self.inner.tensors.get(index))
+        self.0.directory.find(name)
     }
 
-    /// The bytes of one of this file's tensors; empty for one of another file that does not fit here.
+    /// The `tensor.len` bytes of a tensor of this file: rows of blocks, last dimension slowest. Empty for a tensor that
+    /// does not lie inside this file.
     #[must_use]
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
-        let range = || Some(tensor.offset..tensor.offset.checked_add(tensor.len)?);
-        let shard = self.inner.shards.get(tensor.shard);
-        shard.zip(range()).and_then(|(bytes, range)| bytes.get(range)).unwrap_or_default()
+        let bytes = self.0.shards.get(tensor.shard).map_or(&[][..], |shard| shard.bytes());
+        tensor.range().and_then(|range| bytes.get(range)).unwrap_or_default()
+    }
+
+    /// How many bytes all shards have together.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.shards.iter().map(|shard| shard.bytes().len() as u64).sum()
     }
 }
 
-/// One file of a model.
+/// One parsed file.
 struct Shard {
+    storage: Arc<Storage>,
     version: u32,
     metadata: Metadata,
     tensors: Vec<TensorInfo>,
-    bytes: Arc<Bytes>,
 }
 
 impl Shard {
-    fn read(bytes: Bytes) -> Result<Shard> {
-        let bytes = Arc::new(bytes);
-        let mut cursor = Cursor::new(&bytes, 0);
-        let version = header(&mut cursor)?;
-        let tensor_count = limited(&mut cursor, "the tensor count", MAX_TENSORS)?;
-        let pair_count = limited(&mut cursor, "the metadata count", MAX_PAIRS)?;
-        let metadata = Metadata::read(&mut cursor, &bytes, pair_count)?;
-        let alignment = alignment(&metadata)?;
-        let tensors = tensors::read(&mut cursor, tensor_count, alignment, bytes.len())?;
-        Ok(Shard { version, metadata, tensors, bytes })
-    }
-
-    /// Files of the set this one belongs to.
-    fn split_count(&self) -> Result<u32> {
-        Ok(self.metadata.u32("split.count")?.unwrap_or(1).max(1))
+    /// Checks and reads everything before the tensor data.
+    fn parse(storage: Storage) -> Result<Shard> {
+        let storage = Arc::new(storage);
+        let cursor = &mut Cursor::new(&storage);
+        let version = header(cursor)?;
+        let tensor_count = directory::count(cursor)?;
+        let metadata = Metadata::parse(cursor)?;
+        let tensors = directory::parse(cursor, tensor_count, alignment(&metadata)?)?;
+        Ok(Shard { version, metadata, tensors, storage })
     }
 }
 
 /// Magic and version.
 fn header(cursor: &mut Cursor) -> Result<u32> {
-    if cursor.left() == 0 {
-        return Err(malformed(0, "the file is empty"));
-    }
-    let magic = cursor.take(4, "the magic number")?;
-    if magic != MAGIC {
-        return Err(malformed(0, format!("not a GGUF file: it starts with \"{}\"", magic.escape_ascii())));
-    }
-    let place = cursor.at;
-    let version = cursor.u32("the version")?;
-    let supported = || VERSIONS.map(|version| version.to_string()).join(" and ");
+    match cursor.peek(MAGIC.len()) {
+        [] => return Err(cursor.malformed("not a GGUF file: it is empty")),
+        b"FUGG" => return Err(big_endian()),
+        magic if magic == MAGIC => cursor.take(MAGIC.len() as u64)?,
+        start if MAGIC.starts_with(start) => return Err(cursor.malformed("the file ends inside the header")),
+        start => return Err(cursor.malformed(format!("not a GGUF file: it begins with {}", cursor::quoted(start)))),
+    };
+    let version = cursor.u32()?;
     match version {
-        version if VERSIONS.contains(&version) => Ok(version),
-        version if VERSIONS.contains(&version.swap_bytes()) => {
-            Err(Error::Unsupported("a big-endian GGUF file (supported: little-endian)".into()))
+        _ if VERSIONS.contains(&version) => Ok(version),
+        _ if VERSIONS.contains(&version.swap_bytes()) => Err(big_endian()),
+        _ => Err(Error::Unsupported(format!("GGUF version {version} is not supported (versions 2 and 3 are)"))),
+    }
+}
+
+fn big_endian() -> Error {
+    Error::Unsupported("big-endian GGUF files are not supported".to_owned())
+}
+
+fn alignment(metadata: &Metadata) -> Result<u64> {
+    match metadata.u32(ALIGNMENT_KEY)? {
+        None => Ok(DEFAULT_ALIGNMENT),
+        Some(alignment) if alignment.is_power_of_two() => Ok(u64::from(alignment)),
+        Some(alignment) => {
+            Err(Error::InvalidModel(format!("metadata key \"{ALIGNMENT_KEY}\": {alignment} is not a power of two")))
         }
-        version => Err(Error::Unsupported(format!("GGUF version {version} at byte {place} (supported: {})", supported()))),
     }
 }
 
-fn limited(cursor: &mut Cursor, what: &str, most: usize) -> Result<usize> {
-    let place = cursor.at;
-    // A pair and a tensor take more than 8 bytes; the exact size is checked as they are read.
-    let count = cursor.count(8, what)?;
-    if count > most { Err(malformed(place, format!("{what} is {count}, at most {most} are read"))) } else { Ok(count) }
+/// A copy of `text`. Keys and names are copied because a mapped file could still change under a `&str`.
+fn owned(text: &str) -> Result<String> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| Error::OutOfMemory)?;
+    copy.push_str(text);
+    Ok(copy)
 }
 
-/// What the starts of tensors are a multiple of.
-fn alignment(metadata: &Metadata) -> Result<usize> {
-    const KEY: &str = "general.alignment";
-    let alignment = metadata.u32(KEY)?.unwrap_or(32) as usize;
-    if !alignment.is_power_of_two() || alignment > 1 << 20 {
-        return Err(Error::InvalidModel(format!("metadata key {KEY}: {alignment} is not a power of two up to 2^20")));
-    }
-    Ok(alignment)
+/// The numbers below `len`, which fits u32, sorted by `key`, and one of them whose key another one has too.
+fn sorted<K: Ord>(len: usize, key: impl Fn(usize) -> K) -> Result<(Vec<u32>, Option<usize>)> {
+    let mut order = Vec::new();
+    order.try_reserve_exact(len).map_err(|_| Error::OutOfMemory)?;
+    order.extend(0..len as u32);
+    order.sort_unstable_by_key(|&i| key(i as usize));
+    let twice = order.windows(2).find(|pair| key(pair[0] as usize) == key(pair[1] as usize));
+    let twice = twice.map(|pair| pair[0].max(pair[1]) as usize);
+    Ok((order, twice))
 }
 
-/// Puts the file's name in front of an error.
-fn named<T>(result: Result<T>, path: &Path) -> Result<T> {
-    result.context_with(|| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+/// The number whose key is `wanted`, by bisection of a table of [`sorted`].
+fn find<'a>(order: &[u32], wanted: &str, key: impl Fn(usize) -> &'a str) -> Option<usize> {
+    let at = order.binary_search_by_key(&wanted, |&i| key(i as usize)).ok()?;
+    Some(order[at] as usize)
 }

@@ -1,52 +1,97 @@
-//! Models in several files: `name-00001-of-00003.gguf` and so on.
+//! Models split over several files, named `NAME-00001-of-00003.gguf`.
 
-use super::map::Bytes;
-use super::{File, Shard, named};
-use crate::error::{Error, Result};
+use super::map::Storage;
+use super::{Access, File, Metadata, Shard};
+use crate::error::{Error, Result, ResultExt};
 use std::path::{Path, PathBuf};
 
-/// Opens a file, and the rest of its set if it belongs to one.
-pub(super) fn open(path: &Path, copied: bool) -> Result<File> {
-    let shard = Shard::read(Bytes::open(path, copied)?)?;
-    let count = shard.split_count()?;
-    if count == 1 {
-        return File::assemble(vec![shard]);
+/// Which shard a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Counted from 0.
+    pub(super) number: u32,
+    /// Of how many, at least 2.
+    pub(super) count: u32,
+}
+
+/// Which shard the file with this metadata is; `None` for a model in one file.
+pub(super) fn place(metadata: &Metadata) -> Result<Option<Place>> {
+    let count = metadata.u32("split.count")?.unwrap_or(1);
+    let number = metadata.u32("split.no")?.unwrap_or(0);
+    if count <= 1 {
+        return Ok(None);
     }
-    let number = shard.metadata.u32("split.no")?.unwrap_or(0);
-    let expected = shard.metadata.u64("split.tensors.count")?;
+    if number >= count {
+        return Err(Error::InvalidModel(format!("metadata says shard {} of {count}", u64::from(number) + 1)));
+    }
+    Ok(Some(Place { number, count }))
+}
+
+/// Opens the file at `path` and, if it is a shard, the model that it belongs to.
+pub(super) fn open(path: &Path, access: Access) -> Result<File> {
+    let opened = shard(path, access)?;
+    let Some(opened_place) = place(&opened.metadata)? else {
+        return File::from_shards(vec![opened]);
+    };
+    let count = opened_place.count;
+    let name = name(path, opened_place)?;
+    let mut opened = Some(opened);
     let mut shards = Vec::new();
-    let mut opened = Some(shard);
-    for index in 0..count {
-        let member = member(path, number, index, count)?;
-        let shard = match opened.take_if(|_| index == number) {
-            Some(shard) => shard,
-            None => Bytes::open(&member, copied).and_then(|bytes| named(Shard::read(bytes), &member))?,
+    for number in 0..count {
+        let path = name.of(Place { number, count });
+        let at = || format!("shard {} of {count}", number + 1);
+        let shard = match opened.take_if(|_| number == opened_place.number) {
+            Some(opened) => opened,
+            None => shard(&path, access).context_with(at)?,
         };
-        let (found, of) = (shard.metadata.u32("split.no")?.unwrap_or(0), shard.split_count()?);
-        if (found, of) != (index, count) {
-            let message = format!("this file is number {found} of {of}, its name says {index} of {count} (counted from 0)");
-            return named(Err(Error::InvalidModel(message)), &member);
+        if place(&shard.metadata)? != Some(Place { number, count }) {
+            let message = format!("{} does not say that it is this shard", path.display());
+            return Err(Error::InvalidModel(message).context(at()));
         }
         shards.push(shard);
     }
-    let total: usize = shards.iter().map(|shard| shard.tensors.len()).sum();
-    if let Some(expected) = expected.filter(|&expected| expected != total as u64) {
+    let tensors: usize = shards.iter().map(|shard| shard.tensors.len()).sum();
+    let expected = shards.first().map_or(Ok(None), |first| first.metadata.u64("split.tensors.count"))?;
+    if let Some(expected) = expected.filter(|&expected| expected != tensors as u64) {
         return Err(Error::InvalidModel(format!(
-            "metadata key split.tensors.count: {expected} tensors expected, {total} found in {count} files"
+            "the {count} shards have {tensors} tensors, split.tensors.count says {expected}"
         )));
     }
-    File::assemble(shards)
+    File::from_shards(shards)
 }
 
-/// The path of member `index`, given that of member `number`.
-fn member(path: &Path, number: u32, index: u32, count: u32) -> Result<PathBuf> {
-    let ending = |index: u32| format!("-{:05}-of-{count:05}.gguf", u64::from(index) + 1);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.strip_suffix(&ending(number)).ok_or_else(|| {
-        Error::InvalidModel(format!(
-            "file {number} of {count} (counted from 0) of a split model must be named *{}, not {name}",
-            ending(number)
-        ))
-    })?;
-    Ok(path.with_file_name(format!("{stem}{}", ending(index))))
+fn shard(path: &Path, access: Access) -> Result<Shard> {
+    let storage = match access {
+        Access::Map => Storage::map(path),
+        Access::Copy => Storage::read(path),
+    }?;
+    Shard::parse(storage).context_with(|| path.display())
+}
+
+/// A shard's path without what tells it from its siblings.
+struct Name {
+    folder: PathBuf,
+    stem: String,
+}
+
+impl Name {
+    fn of(&self, place: Place) -> PathBuf {
+        self.folder.join(format!("{}{}", self.stem, suffix(place)))
+    }
+}
+
+fn suffix(Place { number, count }: Place) -> String {
+    format!("-{:05}-of-{count:05}.gguf", u64::from(number) + 1)
+}
+
+/// Splits the path of a shard; an error when it is not named as its siblings must be.
+fn name(path: &Path, place: Place) -> Result<Name> {
+    let suffix = suffix(place);
+    let file_name = path.file_name().and_then(|name| name.to_str());
+    let Some(stem) = file_name.and_then(|name| name.strip_suffix(&suffix)) else {
+        let Place { number, count } = place;
+        let message = format!("{} is shard {} of {count}, but its name does not end in {suffix}", path.display(), number + 1);
+        return Err(Error::InvalidModel(message));
+    };
+    Ok(Name { folder: path.parent().unwrap_or(Path::new("")).to_owned(), stem: stem.to_owned() })
 }

@@ -1,6 +1,8 @@
 //! Writing model files: version 3, aligned, streamed, so that a file may be larger than memory.
 
-use super::value::{Array, Kind, Value};
+use super::cursor::quoted;
+use super::directory;
+use super::value::{Kind, Value};
 use crate::error::{Error, Result};
 use crate::tensor::Dtype;
 use std::collections::HashSet;
@@ -30,7 +32,6 @@ pub struct Writer {
     pair_count: u64,
     keys: HashSet<String>,
     tensors: Vec<(String, Dtype, Vec<u64>, u64)>,
-    end: u64,
 }
 
 /// Starts of tensors are a multiple of this, as files that name no alignment have it.
@@ -57,20 +58,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Declares the next tensor; sizes are fastest-running first.
+    /// Declares the next tensor; `dims` are fastest first.
     ///
     /// # Errors
-    /// Rows that are not whole blocks; too large a shape.
+    /// A name or shape that a file cannot have; rows that are not whole blocks; a name that was declared before.
     pub fn tensor(&mut self, name: &str, dtype: Dtype, dims: &[u64]) -> Result<()> {
-        let bytes = dims.split_first().and_then(|(&row, rest)| {
-            let row = dtype.row_bytes(usize::try_from(row).ok()?)? as u64;
-            rest.iter().try_fold(row, |bytes, &dim| bytes.checked_mul(dim))
-        });
-        let Some(bytes) = bytes else {
-            return Err(Error::InvalidArgument(format!("tensor {name}: rows of shape {dims:?} are not whole blocks of {dtype}")));
-        };
-        self.tensors.push((name.to_owned(), dtype, dims.to_vec(), bytes));
-        self.end = self.end.next_multiple_of(ALIGNMENT) + bytes;
+        let bytes = directory::check(name, dtype, dims)
+            .map_err(|message| Error::InvalidArgument(format!("tensor {}: {message}", quoted(name))))?;
+        if self.tensors.iter().any(|(other, ..)| other == name) {
+            return Err(Error::InvalidArgument(format!("tensor {name} was declared before")));
+        }
+        self.tensors.push((name.to_owned(), dtype, dims.to_vec(), bytes as u64));
         Ok(())
     }
 
@@ -81,7 +79,7 @@ impl Writer {
     pub fn write<W: Write>(&self, out: W, mut fill: impl FnMut(usize, &mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         let mut out = Counted { out, count: 0 };
         let mut head = Vec::new();
-        head.extend_from_slice(super::MAGIC);
+        head.extend_from_slice(&super::MAGIC);
         head.extend_from_slice(&3u32.to_le_bytes());
         head.extend_from_slice(&(self.tensors.len() as u64).to_le_bytes());
         head.extend_from_slice(&self.pair_count.to_le_bytes());
@@ -167,25 +165,18 @@ fn put(out: &mut Vec<u8>, item: Item) {
             array(out, Kind::I32, values.len());
             values.iter().for_each(|value| out.extend_from_slice(&value.to_le_bytes()));
         }
-        Item::Copy(value) => match value {
-            // Widths are not kept: readers take any that fits.
-            Value::Unsigned(value) => match u32::try_from(*value) {
-                Ok(value) => put(out, Item::U32(value)),
-                Err(_) => put(out, Item::U64(*value)),
-            },
-            Value::Signed(value) => match i32::try_from(*value) {
-                Ok(value) => put(out, Item::I32(value)),
-                Err(_) => scalar(out, Kind::I64, &value.to_le_bytes()),
-            },
-            Value::F32(value) => put(out, Item::F32(*value)),
-            Value::F64(value) => scalar(out, Kind::F64, &value.to_le_bytes()),
-            Value::Bool(value) => put(out, Item::Bool(*value)),
-            Value::String(text) => put(out, Item::Str(text)),
-            Value::Array(values) => {
-                array(out, values.kind(), values.len());
-                out.extend_from_slice(Array::raw(values));
-            }
-        },
+        Item::Copy(Value::Scalar(value)) => {
+            scalar(out, value.kind(), &[]);
+            value.write_le_bytes(out);
+        }
+        Item::Copy(Value::String(text)) => {
+            scalar(out, Kind::String, &[]);
+            string(out, text);
+        }
+        Item::Copy(Value::Array(values)) => {
+            array(out, values.element(), values.len());
+            out.extend_from_slice(values.bytes());
+        }
     }
 }
 
@@ -209,6 +200,8 @@ mod tests {
         writer.tensor("odd", Dtype::F32, &[3]).unwrap();
         writer.tensor("matrix", Dtype::Q4_0, &[64, 5]).unwrap();
         assert!(writer.tensor("ragged", Dtype::Q4_0, &[33]).is_err());
+        assert!(writer.tensor("empty", Dtype::F32, &[4, 0]).is_err());
+        assert!(writer.tensor("odd", Dtype::F32, &[3]).is_err());
         let contents = [vec![1u8; 12], vec![2u8; 36 * 5]];
         let write = |writer: &Writer| {
             let mut bytes = Vec::new();

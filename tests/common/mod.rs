@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // No test uses all of it.
 
+pub mod heap;
+pub mod npy;
 #[path = "../../examples/synth/model.rs"]
 mod synth;
 
@@ -21,4 +23,25 @@ pub fn synthetic_model(shape: &str, types: &str) -> PathBuf {
     synth::write(out, shape, Types::by_name(types).expect("a known type"), 1, |_, _| ()).expect("the model is written");
     std::fs::rename(&unique, &path).expect("the build folder is writable");
     path
+}
+
+/// A folder of the conformance data, or `None` with a line about the skipped test.
+pub fn conformance(folder: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("CHORD_CONFORMANCE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"), PathBuf::from);
+    let path = root.join(folder);
+    if !path.is_dir() {
+        eprintln!("skipped: no conformance data in {}", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// The files of `folder` with this extension, sorted.
+pub fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is readable");
+    let paths = entries.map(|entry| entry.expect("the folder is readable").path());
+    let mut files: Vec<_> = paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    files.sort();
+    files
 }
