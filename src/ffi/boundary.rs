@@ -283,3 +283,66 @@ impl<T: Copy + Default> Buffer<T> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ModelOptions;
+    use std::sync::Mutex;
+
+    /// A model of nothing, which is enough to have a log.
+    fn empty_model(log: Arc<Mutex<Vec<String>>>) -> Arc<Model> {
+        let mut options = ModelOptions::default();
+        options.set_vocab_only(true);
+        options.set_copy(true);
+        options.set_log(Some(Arc::new(move |_, message: &str| log.lock().unwrap().push(message.to_owned()))));
+        let header = [b"GGUF".as_slice(), &3u32.to_le_bytes(), &0u64.to_le_bytes(), &0u64.to_le_bytes()].concat();
+        // SAFETY: the bytes live during the call, and the model takes a copy.
+        unsafe { Model::open_memory(header.as_ptr(), header.len(), &options) }.unwrap()
+    }
+
+    #[test]
+    fn a_panic_becomes_a_status_its_message_goes_to_the_log_and_its_object_is_poisoned() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let model = empty_model(log.clone());
+        let object = RwLock::new(());
+        let mut err = ptr::null_mut();
+        let result = status(&mut err, |call| {
+            call.concerns(&model);
+            let _guard = exclusive("object", &object)?;
+            panic!("the cat is out");
+        });
+        assert_eq!(result, chord_status::CHORD_STATUS_INTERNAL);
+        // SAFETY: getters take any handle.
+        assert_eq!(unsafe { error::chord_error_status(err) }, result);
+        let messages = log.lock().unwrap();
+        assert!(messages.len() == 1 && messages[0].contains("the cat is out"), "{messages:?}");
+        assert!(matches!(exclusive("object", &object), Err(Error::Poisoned)));
+        assert!(matches!(shared("object", &object), Err(Error::Poisoned)));
+        assert_eq!(value(7, |_| -> Option<i32> { panic!("again") }), 7);
+        assert!(!INSIDE.get(), "the boundary was left");
+    }
+
+    #[test]
+    fn exclusive_use_is_refused_while_the_object_is_in_use() {
+        let object = RwLock::new(0);
+        let reader = shared("object", &object).unwrap();
+        assert!(shared("object", &object).is_ok());
+        assert!(matches!(exclusive("object", &object), Err(Error::Busy("object"))));
+        drop(reader);
+        let writer = exclusive("object", &object).unwrap();
+        assert!(matches!(shared("object", &object), Err(Error::Busy("object"))));
+        drop(writer);
+    }
+
+    #[test]
+    fn records_fit_older_and_newer_programs() {
+        let mut out = [9u8; 16];
+        let place = out.as_mut_ptr().cast::<[u8; 8]>();
+        write_record("out", place, 4, 4, [1; 8]).unwrap();
+        assert_eq!(out, [1, 1, 1, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]);
+        write_record("out", place, 12, 4, [2; 8]).unwrap();
+        assert_eq!(out, [2, 2, 2, 2, 2, 2, 2, 2, 0, 0, 0, 0, 9, 9, 9, 9]);
+        assert!(write_record("out", place, 3, 4, [3; 8]).is_err() && out[0] == 2);
+    }
+}
