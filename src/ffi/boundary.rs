@@ -57,9 +57,8 @@ pub(super) fn status(err: *mut *mut chord_error, body: impl FnOnce(&Call) -> Res
     match guard(body) {
         Ok(()) => chord_status::CHORD_OK,
         Err(failure) => {
-            if !err.is_null() && err.is_aligned() {
-                // SAFETY: not NULL, aligned, and the C contract says that it points to a place for a handle.
-                unsafe { err.write(error::new(&failure)) };
+            if !err.is_null() {
+                write_optional(err, error::new(&failure));
             }
             error::status_of(&failure)
         }
@@ -164,6 +163,14 @@ impl<T> Out<T> {
     pub(super) fn write(&self, value: T) {
         // SAFETY: `new` checked for NULL and alignment; the C contract says that it points to a `T`.
         unsafe { self.0.write(value) };
+    }
+}
+
+/// Hands over a result that the caller may not want.
+pub(super) fn write_optional<T>(ptr: *mut T, value: T) {
+    if !ptr.is_null() && ptr.is_aligned() {
+        // SAFETY: not NULL, aligned, and the C contract says that it points to a `T`.
+        unsafe { ptr.write(value) };
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sessions: append, step, read.
 
-use super::boundary::{self, Call, Out, Result, exclusive, get, new_handle, shared, slice, text};
+use super::boundary::{self, Call, Out, Result, exclusive, get, new_handle, shared, slice, text, write_optional};
 use super::chat::{self, chord_chat};
 use super::error::{chord_error, chord_status};
 use super::model::{CHORD_NO_TOKEN, chord_model, text_flags};
@@ -234,9 +234,7 @@ pub unsafe extern "C" fn chord_session_step(
 pub unsafe extern "C" fn chord_session_logits(session: *const chord_session, count: *mut usize) -> *const f32 {
     let (logits, len) =
         read((ptr::null(), 0), session, |state| state.session.logits().map(|logits| (logits.as_ptr(), logits.len())));
-    if let Ok(count) = Out::new("count", count) {
-        count.write(len);
-    }
+    write_optional(count, len);
     logits
 }
 
@@ -256,9 +254,7 @@ pub unsafe extern "C" fn chord_session_token(session: *const chord_session) -> i
 pub unsafe extern "C" fn chord_session_piece(session: *const chord_session, len: *mut usize) -> *const c_char {
     let (piece, piece_len) =
         read((ptr::null(), 0), session, |state| Some((state.piece.as_ptr().cast(), state.piece.len().saturating_sub(1))));
-    if let Ok(len) = Out::new("len", len) {
-        len.write(piece_len);
-    }
+    write_optional(len, piece_len);
     piece
 }
 
