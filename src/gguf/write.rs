@@ -31,6 +31,7 @@ pub struct Writer {
     pairs: Vec<u8>,
     pair_count: u64,
     keys: HashSet<String>,
+    names: HashSet<String>,
     tensors: Vec<(String, Dtype, Vec<u64>, u64)>,
 }
 
@@ -65,7 +66,7 @@ impl Writer {
     pub fn tensor(&mut self, name: &str, dtype: Dtype, dims: &[u64]) -> Result<()> {
         let bytes = directory::check(name, dtype, dims)
             .map_err(|message| Error::InvalidArgument(format!("tensor {}: {message}", quoted(name))))?;
-        if self.tensors.iter().any(|(other, ..)| other == name) {
+        if !self.names.insert(name.to_owned()) {
             return Err(Error::InvalidArgument(format!("tensor {name} was declared before")));
         }
         self.tensors.push((name.to_owned(), dtype, dims.to_vec(), bytes as u64));

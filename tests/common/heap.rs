@@ -1,4 +1,4 @@
-//! A counting allocator: what a piece of code allocates on its own thread.
+//! A counting allocator: what a piece of code holds on its own thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,20 +8,18 @@ pub struct Counting;
 
 #[derive(Clone, Copy, Default)]
 struct Tally {
-    calls: usize,
     held: isize,
     peak: isize,
 }
 
 thread_local! {
-    static TALLY: Cell<Tally> = const { Cell::new(Tally { calls: 0, held: 0, peak: 0 }) };
+    static TALLY: Cell<Tally> = const { Cell::new(Tally { held: 0, peak: 0 }) };
 }
 
-fn count(calls: usize, bytes: isize) {
+fn count(bytes: isize) {
     // Threads that are ending have no tally any more.
     let _ = TALLY.try_with(|tally| {
         let mut new = tally.get();
-        new.calls += calls;
         new.held += bytes;
         new.peak = new.peak.max(new.held);
         tally.set(new);
@@ -31,27 +29,27 @@ fn count(calls: usize, bytes: isize) {
 // SAFETY: everything is passed on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as isize);
+        count(layout.size() as isize);
         // SAFETY: as this function's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as isize);
+        count(layout.size() as isize);
         // SAFETY: as this function's.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, data: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // Old and new may exist at the same time.
-        count(1, size as isize);
-        count(0, -(layout.size() as isize));
+        count(size as isize);
+        count(-(layout.size() as isize));
         // SAFETY: as this function's.
         unsafe { System.realloc(data, layout, size) }
     }
 
     unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as isize));
+        count(-(layout.size() as isize));
         // SAFETY: as this function's.
         unsafe { System.dealloc(data, layout) }
     }
@@ -62,11 +60,4 @@ pub fn peak(run: impl FnOnce()) -> usize {
     TALLY.set(Tally::default());
     run();
     TALLY.get().peak as usize
-}
-
-/// How often `run` allocates on this thread.
-pub fn allocations(run: impl FnOnce()) -> usize {
-    TALLY.set(Tally::default());
-    run();
-    TALLY.get().calls
 }
