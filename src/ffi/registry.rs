@@ -227,10 +227,15 @@ mod tests {
 
     struct Type<const TAG: u8>;
 
+    handle!(A: u32, 1);
+    handle!(B: u32, 2);
+    handle!(WITNESSES: Arc<()>, 3);
+    handle!(NUMBERS: usize, 4);
+    handle!(BYTES: u8, 5);
+    handle!(RACING: Arc<u64>, 6);
+
     #[test]
     fn stale_foreign_and_invented_handles_are_recognized() {
-        handle!(A: u32, 1);
-        handle!(B: u32, 2);
         let first = A.insert(10).unwrap();
         assert_eq!(A.get(first).as_deref(), Some(&10));
         assert!(B.get(first).is_none(), "wrong type");
@@ -249,12 +254,11 @@ mod tests {
 
     #[test]
     fn last_user_drops() {
-        handle!(TABLE: Arc<()>, 3);
         let witness = Arc::new(());
-        let handle = TABLE.insert(witness.clone()).unwrap();
-        let (one, two) = (TABLE.get(handle).unwrap(), TABLE.get(handle).unwrap());
-        assert!(TABLE.remove(handle));
-        assert!(TABLE.get(handle).is_none());
+        let handle = WITNESSES.insert(witness.clone()).unwrap();
+        let (one, two) = (WITNESSES.get(handle).unwrap(), WITNESSES.get(handle).unwrap());
+        assert!(WITNESSES.remove(handle));
+        assert!(WITNESSES.get(handle).is_none());
         drop(one);
         assert_eq!(Arc::strong_count(&witness), 2, "one call is still inside");
         drop(two);
@@ -263,41 +267,38 @@ mod tests {
 
     #[test]
     fn full_table_refuses_and_recovers() {
-        handle!(TABLE: usize, 4);
-        let handles: Vec<_> = (0..CAPACITY).map(|i| TABLE.insert(i).unwrap()).collect();
-        assert!(matches!(TABLE.insert(0), Err(Error::OutOfMemory)));
-        assert!(handles.iter().enumerate().all(|(i, &handle)| TABLE.get(handle).as_deref() == Some(&i)));
-        assert!(handles.iter().all(|&handle| TABLE.remove(handle)));
-        assert!(TABLE.insert(0).is_ok());
+        let handles: Vec<_> = (0..CAPACITY).map(|i| NUMBERS.insert(i).unwrap()).collect();
+        assert!(matches!(NUMBERS.insert(0), Err(Error::OutOfMemory)));
+        assert!(handles.iter().enumerate().all(|(i, &handle)| NUMBERS.get(handle).as_deref() == Some(&i)));
+        assert!(handles.iter().all(|&handle| NUMBERS.remove(handle)));
+        assert!(NUMBERS.insert(0).is_ok());
     }
 
     #[test]
     fn used_up_slots_retire() {
-        handle!(TABLE: u8, 5);
-        TABLE.slots[0].state.store((LAST_GENERATION - 1) << GENERATION_SHIFT, Ordering::Relaxed);
-        let last = TABLE.insert(1).unwrap();
+        BYTES.slots[0].state.store((LAST_GENERATION - 1) << GENERATION_SHIFT, Ordering::Relaxed);
+        let last = BYTES.insert(1).unwrap();
         assert_eq!(last % CAPACITY, 0);
-        assert!(TABLE.get(last).is_some() && TABLE.remove(last));
-        assert_eq!(TABLE.insert(2).unwrap() % CAPACITY, 1, "slot 0 is never used again");
+        assert!(BYTES.get(last).is_some() && BYTES.remove(last));
+        assert_eq!(BYTES.insert(2).unwrap() % CAPACITY, 1, "slot 0 is never used again");
     }
 
     #[test]
     fn free_races_with_use() {
-        handle!(TABLE: Arc<u64>, 6);
         let witness = Arc::new(7);
         for _ in 0..500 {
-            let handle = TABLE.insert(witness.clone()).unwrap();
+            let handle = RACING.insert(witness.clone()).unwrap();
             let freed = thread::scope(|scope| {
                 let users: Vec<_> = (0..2)
                     .map(|_| {
                         scope.spawn(move || {
-                            while let Some(value) = TABLE.get(handle) {
+                            while let Some(value) = RACING.get(handle) {
                                 assert_eq!(**value, 7);
                             }
                         })
                     })
                     .collect();
-                let freers: Vec<_> = (0..2).map(|_| scope.spawn(move || usize::from(TABLE.remove(handle)))).collect();
+                let freers: Vec<_> = (0..2).map(|_| scope.spawn(move || usize::from(RACING.remove(handle)))).collect();
                 users.into_iter().for_each(|user| user.join().unwrap());
                 freers.into_iter().map(|freer| freer.join().unwrap()).sum::<usize>()
             });
