@@ -73,7 +73,7 @@ impl Storage {
 fn open(path: &Path) -> Result<(File, u64)> {
     let regular = std::fs::metadata(path).map_err(|source| io("cannot open", path, source))?.is_file();
     if !regular {
-        return Err(Error::InvalidArgument(format!("cannot open {}: not a regular file", path.display())));
+        return Err(io("cannot open", path, std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
     }
     let file = File::open(path).map_err(|source| io("cannot open", path, source))?;
     let len = file.metadata().map_err(|source| io("cannot stat", path, source))?.len();

@@ -84,6 +84,10 @@ impl Pool {
                 .map_err(|source| Error::Io { what: format!("starting thread {index} of {threads}"), source })?;
             pool.workers.push(Worker { handle: Some(handle), parked });
         }
+        // What the system and the runtime do for a new thread, allocations included, is done before the first region.
+        while !pool.workers.iter().all(|worker| worker.parked.load(Ordering::Relaxed)) {
+            thread::yield_now();
+        }
         Ok(pool)
     }
 
