@@ -3,9 +3,8 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, try_vec};
 
 /// Byte strings one behind the other, addressed by index.
 #[derive(Debug, Default)]
@@ -76,35 +75,138 @@ impl Arena {
 
 /// Indices of an [`Arena`]'s strings by content. The strings stay in the arena, which every call names.
 ///
-/// The hash is seeded at random, so that a vocabulary cannot be made of collisions; nothing but speed depends on it.
+/// Open addressing with linear probing, at most half full. Strings of up to 7 bytes, most of those that are looked up,
+/// are compared within the slot: finding one takes one cache line. The hash is seeded at random, so that a vocabulary
+/// cannot be made of collisions; nothing but speed depends on it.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    table: HashTable<u32>,
+    /// A power of two, or none.
+    slots: Vec<Slot>,
+    len: usize,
     hasher: RandomState,
+}
+
+/// An entry of the table; empty if `key` is 0.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// The string and its length, or, of longer ones, [`LONG`] and a hash.
+    key: u64,
+    index: u32,
+}
+
+/// Marks keys that are only hashes; its place is that of the length of a short string.
+const LONG: u64 = 0xff << 56;
+
+/// A string of 1 to 7 bytes with its length in the highest byte.
+#[inline]
+fn pack(string: &[u8]) -> Option<u64> {
+    let len = string.len();
+    // Reads that overlap agree where they do.
+    let bytes = match (string.first_chunk(), string.last_chunk()) {
+        (Some(&first), Some(&last)) if len < 8 => {
+            u64::from(u32::from_le_bytes(first)) | u64::from(u32::from_le_bytes(last)) << (8 * (len - 4))
+        }
+        _ => match *string {
+            [a] => u64::from(a),
+            [a, b] => u64::from(u16::from_le_bytes([a, b])),
+            [a, b, c] => u64::from(u32::from_le_bytes([a, b, c, 0])),
+            _ => return None,
+        },
+    };
+    Some(bytes | (len as u64) << 56)
 }
 
 impl Index {
     /// An empty index with room for `count` strings.
     pub(super) fn with_capacity(count: usize) -> Result<Self> {
-        let mut index = Index::default();
-        index.table.try_reserve(count, |_| 0).map_err(|_| Error::OutOfMemory)?;
-        Ok(index)
+        let slots = count.checked_mul(2).and_then(usize::checked_next_power_of_two).ok_or(Error::OutOfMemory)?;
+        Ok(Index { slots: try_vec(slots, Slot::default())?, ..Index::default() })
+    }
+
+    /// The key of `string` and the slot where the search for it begins.
+    #[inline]
+    fn key(&self, string: &[u8]) -> (u64, usize) {
+        let key = pack(string).unwrap_or_else(|| LONG | self.hasher.hash_one(string));
+        (key, self.hasher.hash_one(key) as usize)
     }
 
     /// Adds string `index` of `arena`; of equal strings the first stays. Empty strings are not added.
+    ///
+    /// # Errors
+    /// More strings than there is room for.
     pub(super) fn insert(&mut self, arena: &Arena, index: u32) -> Result<()> {
-        let Some(key) = arena.get(index).filter(|key| !key.is_empty()) else { return Ok(()) };
-        if self.get(arena, key).is_none() {
-            let hash = |&index: &u32| self.hasher.hash_one(arena.get(index).unwrap_or_default());
-            self.table.try_reserve(1, hash).map_err(|_| Error::OutOfMemory)?;
-            self.table.insert_unique(self.hasher.hash_one(key), index, hash);
+        let Some(string) = arena.get(index).filter(|string| !string.is_empty()) else { return Ok(()) };
+        if self.get(arena, string).is_some() {
+            return Ok(());
+        }
+        if self.len >= self.slots.len() / 2 {
+            return Err(Error::Internal("the index of a vocabulary is full".into()));
+        }
+        let (key, start) = self.key(string);
+        let mask = self.slots.len() - 1;
+        let free = (start..).map(|place| place & mask).find(|&place| self.slots[place].key == 0);
+        if let Some(slot) = free.and_then(|place| self.slots.get_mut(place)) {
+            *slot = Slot { key, index };
+            self.len += 1;
         }
         Ok(())
     }
 
-    /// The index of the string equal to `key`.
+    /// The index of the string equal to `string`.
     #[inline]
-    pub(super) fn get(&self, arena: &Arena, key: &[u8]) -> Option<u32> {
-        self.table.find(self.hasher.hash_one(key), |&index| arena.get(index) == Some(key)).copied()
+    pub(super) fn get(&self, arena: &Arena, string: &[u8]) -> Option<u32> {
+        let (key, start) = self.key(string);
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut place = start;
+        // Half of the slots are empty: the search ends.
+        loop {
+            let slot = self.slots.get(place & mask)?;
+            if slot.key == key && (key < LONG || arena.get(slot.index) == Some(string)) {
+                return Some(slot.index);
+            }
+            if slot.key == 0 {
+                return None;
+            }
+            place = place.wrapping_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_of_every_length_are_found_and_no_others() {
+        let strings: Vec<Vec<u8>> = (0..2000u32).map(|i| (0..i % 23).map(|j| (i * 7 + j * j) as u8 % 5).collect()).collect();
+        let mut arena = Arena::default();
+        let mut index = Index::with_capacity(strings.len()).unwrap();
+        for (i, string) in (0..).zip(&strings) {
+            arena.push(string).unwrap();
+            index.insert(&arena, i).unwrap();
+        }
+        let mut distinct = 0;
+        for (i, string) in strings.iter().enumerate() {
+            let first = strings.iter().position(|other| other == string).filter(|_| !string.is_empty());
+            distinct += usize::from(first == Some(i));
+            assert_eq!(index.get(&arena, string), first.map(|first| first as u32), "{string:?}");
+            let other = [string.as_slice(), &[9]].concat();
+            assert_eq!(index.get(&arena, &other), None, "{other:?}");
+        }
+        assert!(distinct > 500 && distinct < 2000);
+        assert_eq!(Index::default().get(&arena, b"a"), None);
+    }
+
+    #[test]
+    fn a_string_appended_in_parts_or_dropped() {
+        let mut arena = Arena::with_capacity(2, 4).unwrap();
+        arena.extend(b"a").unwrap();
+        arena.extend(b"b").unwrap();
+        assert_eq!(arena.pending(), b"ab");
+        arena.finish().unwrap();
+        arena.extend(b"c").unwrap();
+        arena.discard();
+        arena.push(b"").unwrap();
+        assert_eq!((arena.len(), arena.get(0), arena.get(1), arena.get(2)), (2, Some(&b"ab"[..]), Some(&b""[..]), None));
     }
 }

@@ -32,7 +32,7 @@ impl Symbol {
 /// What neighbours become.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Merge {
-    /// Lower merges first; of equal ones the leftmost.
+    /// Lower merges first; of equal ones the leftmost. Below `u32::MAX`.
     pub(super) rank: u32,
     /// The token that they form.
     pub(super) id: u32,
@@ -60,15 +60,16 @@ struct Candidate {
 pub(super) struct Merger {
     /// Set by the caller, then merged in place by [`Merger::run`].
     pub(super) symbols: Vec<Symbol>,
-    /// `pairs[i]`: the merge of symbols i and i+1 (scan only).
-    pairs: Vec<Merge>,
+    /// `ranks[i]`, `formed[i]`: the merge of symbols i and i+1 (scan only).
+    ranks: Vec<u32>,
+    formed: Vec<u32>,
     /// Neighbours of each symbol (heap only).
     links: Vec<(u32, u32)>,
     heap: BinaryHeap<Reverse<Candidate>>,
 }
 
-/// The merge of a pair that does not merge.
-const NO_MERGE: Merge = Merge { rank: u32::MAX, id: NONE };
+/// The rank of a pair that does not merge.
+const NEVER: u32 = u32::MAX;
 
 impl Merger {
     /// Empties the symbols and makes room for `count`.
@@ -88,25 +89,30 @@ impl Merger {
 
     /// For short words: the best pair is found by looking at all of them.
     fn scan(&mut self, word: &[u8], merges: &impl Merges) -> Result<()> {
-        let Merger { symbols, pairs, .. } = self;
-        pairs.clear();
-        pairs.try_reserve(SCAN).map_err(|_| Error::OutOfMemory)?;
-        let merge = |left, right| merges.merge(word, left, right).unwrap_or(NO_MERGE);
-        pairs.extend(symbols.windows(2).map(|pair| merge(pair[0], pair[1])));
-        while let Some((at, best)) = pairs.iter().copied().enumerate().min_by_key(|(_, pair)| pair.rank) {
-            if best.id == NONE {
-                break;
-            }
-            // `pairs` is one shorter than `symbols`: symbol `at + 1` exists whenever pair `at` does.
+        let Merger { symbols, ranks, formed, .. } = self;
+        ranks.clear();
+        formed.clear();
+        ranks.try_reserve(SCAN).map_err(|_| Error::OutOfMemory)?;
+        formed.try_reserve(SCAN).map_err(|_| Error::OutOfMemory)?;
+        let merge = |left, right| merges.merge(word, left, right).map_or((NEVER, NONE), |Merge { rank, id }| (rank, id));
+        for pair in symbols.windows(2) {
+            let (rank, id) = merge(pair[0], pair[1]);
+            ranks.push(rank);
+            formed.push(id);
+        }
+        while let Some(best) = ranks.iter().copied().min().filter(|&best| best != NEVER)
+            && let Some(at) = ranks.iter().position(|&rank| rank == best)
+        {
+            // There is one rank less than symbols: symbol `at + 1` exists whenever rank `at` does.
             let right = symbols.remove(at + 1);
-            pairs.remove(at);
+            ranks.remove(at);
             symbols[at].len += right.len;
-            symbols[at].id = best.id;
+            symbols[at].id = formed.remove(at);
             if at > 0 {
-                pairs[at - 1] = merge(symbols[at - 1], symbols[at]);
+                (ranks[at - 1], formed[at - 1]) = merge(symbols[at - 1], symbols[at]);
             }
-            if at < pairs.len() {
-                pairs[at] = merge(symbols[at], symbols[at + 1]);
+            if at < ranks.len() {
+                (ranks[at], formed[at]) = merge(symbols[at], symbols[at + 1]);
             }
         }
         Ok(())

@@ -42,7 +42,9 @@ fn is_space(byte: u8) -> bool {
 impl Specials {
     /// The special tokens of `vocab`; `strip_left` and `strip_right` name those that swallow white space.
     pub(super) fn new(vocab: &Vocab, strip_left: Vec<u32>, strip_right: Vec<u32>) -> Result<Self> {
-        let mut specials = Specials { index: Index::default(), lengths: Vec::new(), starts: [0; 256], strip_left, strip_right };
+        let count = vocab.kinds().filter(|(_, kind)| kind.is_special()).count();
+        let index = Index::with_capacity(count)?;
+        let mut specials = Specials { index, lengths: Vec::new(), starts: [0; 256], strip_left, strip_right };
         for (id, kind) in vocab.kinds().filter(|(_, kind)| kind.is_special()) {
             let Some(text) = vocab.texts().get(id) else { continue };
             // What is not UTF-8 cannot stand in a text; the rest can only stand there as whole characters.
