@@ -193,6 +193,7 @@ fn attention(c: &mut Criterion) {
                         values: block,
                         masks: &masks,
                         scale: 0.125,
+                        adjust: None,
                         scores: &mut scores,
                         out: Partial { max: &mut max, sum: &mut sum, acc: &mut acc },
                     };

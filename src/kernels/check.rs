@@ -102,7 +102,8 @@ fn levels_replace_every_entry() {
         macro_rules! replaced {
             ($($entry:ident)*) => { $(assert!(!fn_addr_eq(kernels.$entry, scalar.$entry), "{level}: {}", stringify!($entry));)* };
         }
-        replaced! { quantize rms_norm rope swiglu add attend_f16 attend_f32 merge normalize narrow }
+        replaced! { quantize rms_norm layer_norm rope swiglu activate gate softcap add add_scaled scale }
+        replaced! { attend_f16 attend_f32 attend_adjusted_f16 attend_adjusted_f32 merge normalize narrow }
     }
 }
 
@@ -260,8 +261,16 @@ fn rows() {
                 assert_same(&got, &expected, &format!("{} {what} of {width}", kernels.level));
             };
             compare("add", &|kernels, out| kernels.add(out, &y));
+            compare("add scaled", &|kernels, out| kernels.add_scaled(out, &y, 0.3));
+            compare("scale", &|kernels, out| kernels.scale(out, 0.3));
             compare("rms norm", &|kernels, out| kernels.rms_norm(&x, &y, 1e-5, out));
+            compare("layer norm", &|kernels, out| kernels.layer_norm(&x, &y, &x, 1e-5, out));
             compare("swiglu", &|kernels, out| kernels.swiglu(out, &y));
+            compare("softcap", &|kernels, out| kernels.softcap(out, 0.8));
+            for activation in ACTIVATIONS {
+                compare("activation", &|kernels, out| kernels.activate(out, activation));
+                compare("gate", &|kernels, out| kernels.gate(out, &y, activation));
+            }
             for style in [RopeStyle::Interleaved, RopeStyle::Halves] {
                 for pairs in [width / 2, width / 3] {
                     compare("rope", &|kernels, out| kernels.rope(out, &y[..pairs], &x[..pairs], style));
@@ -281,11 +290,26 @@ fn rows() {
             kernels.add(&mut sum, &odd);
             kernels.swiglu(&mut gate, &vec![1.0; odd.len()]);
             kernels.narrow(&odd, &mut half);
-            [sum, gate, half.into_iter().map(f16::to_f32).collect()].concat()
+            let mut all = [sum, gate, half.into_iter().map(f16::to_f32).collect()].concat();
+            for activation in ACTIVATIONS {
+                let mut activated = odd.clone();
+                kernels.activate(&mut activated, activation);
+                all.append(&mut activated);
+            }
+            all
         };
         assert_same(&all(&kernels), &all(&scalar), "odd numbers");
     }
 }
+
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Sigmoid,
+    Activation::Silu,
+    Activation::GeluTanh,
+    Activation::GeluErf,
+    Activation::ReluSquared,
+    Activation::ClampedSilu,
+];
 
 /// A tile of queries over one block.
 struct Attention {
@@ -296,6 +320,8 @@ struct Attention {
     keys: Vec<f32>,
     values: Vec<f32>,
     masks: Vec<BlockMask>,
+    /// Cap, and slopes and offsets, when scores are adjusted.
+    adjust: Option<(f32, Vec<f32>, Vec<f32>)>,
 }
 
 /// Maximum, sum and accumulator of each query.
@@ -350,6 +376,7 @@ impl Attention {
             // Exact in f16, so that both caches hold the same.
             keys: random.normals(256 * head_dim).iter().map(|x| f16::from_f32(*x).to_f32()).collect(),
             values: random.normals(256 * value_dim).iter().map(|x| f16::from_f32(*x).to_f32()).collect(),
+            adjust: None,
         }
     }
 
@@ -366,6 +393,7 @@ impl Attention {
             values: &values,
             masks: &self.masks,
             scale: 1.0 / (self.head_dim as f32).sqrt(),
+            adjust: self.adjust.as_ref().map(|(cap, slopes, offsets)| Adjust { cap: *cap, slopes, offsets }),
             scores: &mut vec![f32::NAN; 256 * self.queries],
             out: state.view(),
         });
@@ -385,7 +413,12 @@ fn attention_blocks() {
         for queries in 1..=9 {
             for (head_dim, value_dim) in [(64, 64), (128, 128), (80, 80), (7, 20), (1, 1), (16, 72)] {
                 let what = format!("{}: {queries} queries, {head_dim}, {value_dim}", kernels.level);
-                let attention = Attention::random(&mut random, queries, head_dim, value_dim);
+                let mut attention = Attention::random(&mut random, queries, head_dim, value_dim);
+                attention.adjust = match queries % 3 {
+                    0 => None,
+                    1 => Some((1.5, random.normals(queries), vec![-7.0; queries])),
+                    _ => Some((0.0, random.normals(queries), random.normals(queries).iter().map(|x| x.round()).collect())),
+                };
                 let (got, expected) = (attention.states(&kernels), attention.states(&scalar));
                 assert_same(&got[0].all(), &expected[0].all(), &what);
                 assert_same(&got[1].all(), &expected[0].all(), &what);
@@ -420,7 +453,8 @@ fn attention_does_not_depend_on_the_tile() {
         for q in 0..queries {
             let (query, masks) = (whole.query[q * head_dim..][..head_dim].to_vec(), vec![whole.masks[q]]);
             let (keys, values) = (whole.keys.clone(), whole.values.clone());
-            let [alone, _] = Attention { queries: 1, head_dim, value_dim, query, keys, values, masks }.states(kernels);
+            let alone = Attention { queries: 1, head_dim, value_dim, query, keys, values, masks, adjust: None };
+            let [alone, _] = alone.states(kernels);
             let row = [&together.max[q..=q], &together.sum[q..=q], &together.acc[q * value_dim..][..value_dim]];
             assert_same(&alone.all(), &row.concat(), &format!("{} query {q}", kernels.level));
         }

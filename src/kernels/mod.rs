@@ -88,10 +88,23 @@ pub struct AttendArgs<'a, T> {
     pub masks: &'a [BlockMask],
     /// Multiplies every score after its sum.
     pub scale: f32,
+    /// What else happens to the scores; most models: nothing.
+    pub adjust: Option<Adjust<'a>>,
     /// Room for `queries * 256` values.
     pub scores: &'a mut [f32],
     /// Receives the softmax state over this block alone.
     pub out: Partial<'a>,
+}
+
+/// What some models do to scaled scores before the softmax: first the cap, then the slope.
+#[derive(Clone, Copy)]
+pub struct Adjust<'a> {
+    /// `cap * tanh(score / cap)`; 0: no cap.
+    pub cap: f32,
+    /// Added per position of distance (ALiBi), one slope per query; 0: nothing is added.
+    pub slopes: &'a [f32],
+    /// Position of the block's first key minus that of the query, one per query.
+    pub offsets: &'a [f32],
 }
 
 /// The softmax state of `queries` rows over some positions.
@@ -113,6 +126,23 @@ pub enum RopeStyle {
     Halves,
 }
 
+/// Activation functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// GELU in its tanh form: `x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3))`.
+    GeluTanh,
+    /// GELU by its definition: x times the normal distribution function.
+    GeluErf,
+    /// `max(x, 0)^2`.
+    ReluSquared,
+    /// As gpt-oss has it: `x * sigmoid(1.702 * x)` with x at most 7; as a gate, what is gated becomes `1 + clamp(up, -7, 7)`.
+    ClampedSilu,
+}
+
 type MatmulFn = unsafe fn(&MatmulArgs);
 type DecodeFn = unsafe fn(&[u8], &mut [f32]);
 
@@ -123,11 +153,19 @@ pub struct Kernels {
     pub(crate) decode: [Option<DecodeFn>; Dtype::COUNT],
     pub(crate) quantize: unsafe fn(&[f32], &mut [ActBlock], Precision),
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32], RopeStyle),
     pub(crate) swiglu: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) activate: unsafe fn(&mut [f32], Activation),
+    pub(crate) gate: unsafe fn(&mut [f32], &[f32], Activation),
+    pub(crate) softcap: unsafe fn(&mut [f32], f32),
     pub(crate) add: unsafe fn(&mut [f32], &[f32]),
+    pub(crate) add_scaled: unsafe fn(&mut [f32], &[f32], f32),
+    pub(crate) scale: unsafe fn(&mut [f32], f32),
     pub(crate) attend_f16: unsafe fn(&mut AttendArgs<f16>),
     pub(crate) attend_f32: unsafe fn(&mut AttendArgs<f32>),
+    pub(crate) attend_adjusted_f16: unsafe fn(&mut AttendArgs<f16>),
+    pub(crate) attend_adjusted_f32: unsafe fn(&mut AttendArgs<f32>),
     pub(crate) merge: unsafe fn(&mut Partial, &Partial, usize),
     pub(crate) normalize: unsafe fn(&Partial, usize, &mut [f32]),
     pub(crate) narrow: unsafe fn(&[f32], &mut [f16]),
@@ -197,6 +235,13 @@ impl Kernels {
         unsafe { (self.rms_norm)(x, weight, eps, out) }
     }
 
+    /// `out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias`.
+    pub fn layer_norm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+        assert!(x.len() == weight.len() && x.len() == bias.len() && x.len() == out.len(), "norm widths");
+        // SAFETY: as in `decode`.
+        unsafe { (self.layer_norm)(x, weight, bias, eps, out) }
+    }
+
     /// Rotates the first `2 * cos.len()` elements of a head by the given angles.
     pub fn rope(&self, head: &mut [f32], cos: &[f32], sin: &[f32], style: RopeStyle) {
         assert!(cos.len() == sin.len() && head.len() >= 2 * cos.len(), "rope width");
@@ -211,6 +256,41 @@ impl Kernels {
         unsafe { (self.swiglu)(gate, up) }
     }
 
+    /// `x = activation(x)`.
+    pub fn activate(&self, x: &mut [f32], activation: Activation) {
+        // SAFETY: as in `decode`.
+        unsafe { (self.activate)(x, activation) }
+    }
+
+    /// `gate = activation(gate) * up`.
+    pub fn gate(&self, gate: &mut [f32], up: &[f32], activation: Activation) {
+        assert_eq!(gate.len(), up.len(), "gate widths");
+        match activation {
+            Activation::Silu => self.swiglu(gate, up),
+            // SAFETY: as in `decode`.
+            _ => unsafe { (self.gate)(gate, up, activation) },
+        }
+    }
+
+    /// `x = cap * tanh(x / cap)`.
+    pub fn softcap(&self, x: &mut [f32], cap: f32) {
+        // SAFETY: as in `decode`.
+        unsafe { (self.softcap)(x, cap) }
+    }
+
+    /// `x *= factor`.
+    pub fn scale(&self, x: &mut [f32], factor: f32) {
+        // SAFETY: as in `decode`.
+        unsafe { (self.scale)(x, factor) }
+    }
+
+    /// `x += factor * y`, fused.
+    pub fn add_scaled(&self, x: &mut [f32], y: &[f32], factor: f32) {
+        assert_eq!(x.len(), y.len(), "add widths");
+        // SAFETY: as in `decode`.
+        unsafe { (self.add_scaled)(x, y, factor) }
+    }
+
     /// `x += y`.
     pub fn add(&self, x: &mut [f32], y: &[f32]) {
         assert_eq!(x.len(), y.len(), "add widths");
@@ -221,15 +301,17 @@ impl Kernels {
     /// Attention of a tile of queries over one block of an F16 cache.
     pub fn attend_f16(&self, args: &mut AttendArgs<f16>) {
         args.check();
+        let entry = if args.adjust.is_some() { self.attend_adjusted_f16 } else { self.attend_f16 };
         // SAFETY: as in `decode`.
-        unsafe { (self.attend_f16)(args) }
+        unsafe { entry(args) }
     }
 
     /// Attention of a tile of queries over one block of an F32 cache.
     pub fn attend_f32(&self, args: &mut AttendArgs<f32>) {
         args.check();
+        let entry = if args.adjust.is_some() { self.attend_adjusted_f32 } else { self.attend_f32 };
         // SAFETY: as in `decode`.
-        unsafe { (self.attend_f32)(args) }
+        unsafe { entry(args) }
     }
 
     /// Folds `next`, the state over later positions, into `total`.
@@ -264,6 +346,8 @@ impl<T> AttendArgs<'_, T> {
         assert_eq!(self.values.len(), self.value_dim * KV_BLOCK, "value block size");
         assert_eq!(self.masks.len(), self.queries, "one mask per query");
         assert!(self.scores.len() >= self.queries * KV_BLOCK, "score scratch");
+        let per_query = |values: &[f32]| values.len() == self.queries;
+        assert!(self.adjust.is_none_or(|adjust| per_query(adjust.slopes) && per_query(adjust.offsets)), "adjustments");
         self.out.check(self.queries, self.value_dim);
     }
 }

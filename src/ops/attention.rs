@@ -146,6 +146,7 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
                 values: &args.cache.values[at * value_dim * KV_BLOCK..(at + 1) * value_dim * KV_BLOCK],
                 masks: &room.masks[..queries],
                 scale: args.scale,
+                adjust: None,
                 scores: room.scores,
                 out: state,
             },

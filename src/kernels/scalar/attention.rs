@@ -1,13 +1,14 @@
 //! Flash attention: one block of positions at a time, and the arithmetic that joins blocks (Milakov and Gimelshein, arXiv
 //! 1805.02867; Dao et al., arXiv 2205.14135).
 
+use super::activation::softcap;
 use super::exp::exp;
 use super::lanes::{LANES, tree};
-use crate::kernels::{AttendArgs, BlockMask, KV_BLOCK, Partial};
+use crate::kernels::{Adjust, AttendArgs, BlockMask, KV_BLOCK, Partial};
 
 /// One block for a tile of queries:
 ///
-/// - score: one fma chain ascending over the head dimension, from +0, times `scale`; masked positions: `-inf`;
+/// - score: one fma chain ascending over the head dimension, from +0, times `scale`, adjusted; masked positions: `-inf`;
 /// - max: the greatest score that is not NaN; weight: `exp(score - max)`, masked positions exactly 0;
 /// - sum: of the weights, by 16 virtual lanes (position mod 16) and their tree;
 /// - acc: one fma chain per value ascending over positions, from +0; a sum of -0 counts as +0.
@@ -31,9 +32,13 @@ pub(super) fn attend<T: Copy + Into<f32>>(args: &mut AttendArgs<T>) {
                 *score = q.mul_add(key.into(), *score);
             }
         }
+        scores.iter_mut().for_each(|score| *score *= args.scale);
+        if let Some(adjustments) = &args.adjust {
+            adjust(scores, adjustments, query);
+        }
         let mut max = f32::NEG_INFINITY;
         for (p, score) in scores.iter_mut().enumerate() {
-            *score = if visible(mask, p) { *score * args.scale } else { f32::NEG_INFINITY };
+            *score = if visible(mask, p) { *score } else { f32::NEG_INFINITY };
             max = if *score > max { *score } else { max };
         }
         // -0 becomes +0: which of the two zeros came first must not show.
@@ -52,6 +57,20 @@ pub(super) fn attend<T: Copy + Into<f32>>(args: &mut AttendArgs<T>) {
             }
         }
         acc.iter_mut().for_each(|acc| *acc += 0.0);
+    }
+}
+
+/// The scores of one query: capped, then `fma(slope, offset + p, score)`.
+#[inline(always)]
+pub(in crate::kernels) fn adjust(scores: &mut [f32], adjust: &Adjust, query: usize) {
+    if adjust.cap > 0.0 {
+        softcap(scores, adjust.cap);
+    }
+    let (slope, offset) = (adjust.slopes[query], adjust.offsets[query]);
+    if slope != 0.0 {
+        for (p, score) in scores.iter_mut().enumerate() {
+            *score = slope.mul_add(offset + p as f32, *score);
+        }
     }
 }
 

@@ -10,6 +10,20 @@ pub(in crate::kernels) fn add(x: &mut [f32], y: &[f32]) {
     }
 }
 
+/// `x = fma(y, factor, x)`.
+#[inline(always)]
+pub(in crate::kernels) fn add_scaled(x: &mut [f32], y: &[f32], factor: f32) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x = y.mul_add(factor, *x);
+    }
+}
+
+/// `x *= factor`.
+#[inline(always)]
+pub(in crate::kernels) fn scale(x: &mut [f32], factor: f32) {
+    x.iter_mut().for_each(|x| *x *= factor);
+}
+
 /// f32 to f16, to nearest even; beyond +-65504 the value becomes +-65504, NaN stays NaN.
 pub(super) fn narrow(x: &[f32], out: &mut [f16]) {
     let greatest = f16::MAX.to_f32();

@@ -73,6 +73,11 @@ fn tile<T: Cached, const Q: usize, const D: usize>(args: &mut AttendArgs<T>, fir
     for at in (0..end).step_by(16) {
         score(&queries, args.keys, args.scale, at, scores);
     }
+    if let Some(adjust) = args.adjust {
+        for (q, scores) in scores.iter_mut().enumerate() {
+            scalar::adjust(&mut scores[..end], &adjust, first + q);
+        }
+    }
     for (q, (scores, mask)) in scores.iter_mut().zip(masks).enumerate() {
         (args.out.max[first + q], args.out.sum[first + q]) = weigh(scores, mask, end);
     }

@@ -29,12 +29,20 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
     kernels.quantize = quantize::quantize;
     kernels.rms_norm = elementwise::rms_norm;
+    kernels.layer_norm = elementwise::layer_norm;
     kernels.rope = elementwise::rope;
     kernels.swiglu = elementwise::swiglu;
+    kernels.activate = elementwise::activate;
+    kernels.gate = elementwise::gate;
+    kernels.softcap = elementwise::softcap;
     kernels.add = elementwise::add;
+    kernels.add_scaled = elementwise::add_scaled;
+    kernels.scale = elementwise::scale;
     kernels.narrow = elementwise::narrow;
     kernels.attend_f16 = attention::attend;
     kernels.attend_f32 = attention::attend;
+    kernels.attend_adjusted_f16 = attention::attend;
+    kernels.attend_adjusted_f32 = attention::attend;
     kernels.merge = attention::merge;
     kernels.normalize = attention::normalize;
 }
