@@ -92,8 +92,8 @@ fn check(path: &Path, precision: Precision, batches: fn(usize) -> Vec<usize>) {
 }
 
 /// Every type that weights come in. Small blocks and floats run in a model whose widths are no multiples of 256.
-const SUPER: &[&str] = &["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K", "IQ4_XS"];
-const SMALL: &[&str] = &["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL"];
+const SUPER: &[&str] = &["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K", "IQ4_XS", "TQ1_0", "TQ2_0"];
+const SMALL: &[&str] = &["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4"];
 const FLOAT: &[&str] = &["F32", "F16", "BF16"];
 
 #[test]

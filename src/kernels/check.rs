@@ -1,7 +1,7 @@
 //! Every entry of every level of this machine against scalar, byte for byte; scalar against plain f64.
 
 use super::*;
-use crate::quant::testing::{Random, halves, weight};
+use crate::quant::testing::{Random, put_floats, weight};
 use std::ptr::fn_addr_eq;
 
 /// The reference, and the levels to hold against it.
@@ -132,10 +132,7 @@ fn products_of_extremes() {
         for fill in [0x00, 0xff, 0x80, 0x7f, 0xf0, 0x0f] {
             let mut weights = vec![fill; rows * dtype.row_bytes(depth).unwrap()];
             for block in weights.chunks_exact_mut(dtype.block_bytes()) {
-                match dtype {
-                    Dtype::Q8_K => block[..4].copy_from_slice(&1.0f32.to_le_bytes()),
-                    _ => halves(dtype).iter().for_each(|&at| block[at..at + 2].copy_from_slice(&f16::ONE.to_le_bytes())),
-                }
+                put_floats(dtype, block, || 1.0);
             }
             let product = Product { dtype, weights, rows, depth, tokens };
             for (hi, lo) in [(127, 127), (127, -128), (-127, -128), (-127, 127)] {

@@ -10,8 +10,7 @@ pub trait Shape {
     /// Weights per block.
     const LEN: usize;
 
-    /// The block of a format with this grid that a bounded search finds nearest to the [`Shape::LEN`] numbers `x`;
-    /// `weights` say how much the square of each error counts.
+    /// [`Format::fit`](super::Format::fit) for a format with this grid whose scales are f16.
     fn fit(grid: &Grid, x: &[f32], weights: &[f32]) -> Self;
 
     /// Writes the [`Shape::LEN`] weights: `fma(scale, q, min)`, where `scale` and `min` are rounded products for
@@ -93,6 +92,11 @@ impl Shape for SmallBlock {
 }
 
 impl SuperBlock {
+    /// A block of formats with neither sub-scales nor offsets.
+    pub(super) fn even(weights: [i8; 256], d: f32) -> SuperBlock {
+        SuperBlock { weights, scales: [1; 16], mins: [0; 16], d, dmin: 0.0 }
+    }
+
     /// Sum of `s * w * q` over the block, exact.
     #[inline]
     fn scaled_dot(&self, q: &[i8; BLOCK]) -> i32 {

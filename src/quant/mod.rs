@@ -16,6 +16,7 @@ mod float;
 mod iq4_nl;
 mod iq4_xs;
 mod mix;
+mod mxfp4;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -27,6 +28,8 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod q8_k;
+mod tq1_0;
+mod tq2_0;
 
 pub use activation::{ActBlock, BLOCK, Precision};
 pub use dot::{Shape, SmallBlock, SuperBlock};
@@ -35,6 +38,7 @@ pub use float::{BF16, F16, F32, Float};
 pub use iq4_nl::{CODEBOOK, IQ4_NL};
 pub use iq4_xs::IQ4_XS;
 pub use mix::{FileType, MixModel};
+pub use mxfp4::{E2M1, MXFP4};
 pub use q2_k::Q2_K;
 pub use q3_k::Q3_K;
 pub use q4_0::Q4_0;
@@ -46,6 +50,8 @@ pub use q5_k::Q5_K;
 pub use q6_k::Q6_K;
 pub use q8_0::Q8_0;
 pub use q8_k::Q8_K;
+pub use tq1_0::TQ1_0;
+pub use tq2_0::TQ2_0;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -78,6 +84,13 @@ pub trait Format: Plain {
     /// Puts a block together: the inverse of [`Format::unpack`] for numbers of [`Format::GRID`] and scales that are f16
     /// numbers.
     fn pack(block: &Self::Shape) -> Self;
+
+    /// The numbers that a bounded search finds nearest to the [`Shape::LEN`] numbers `x`; `weights` say how much the
+    /// square of each error counts.
+    #[must_use]
+    fn fit(x: &[f32], weights: &[f32]) -> Self::Shape {
+        Self::Shape::fit(&Self::GRID, x, weights)
+    }
 }
 
 /// What the numbers of a block can be.
@@ -114,7 +127,7 @@ pub enum Levels {
 /// functions. The struct of a format has the name of its [`Dtype`].
 macro_rules! formats {
     ($then:ident) => {
-        $then! { Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_NL IQ4_XS }
+        $then! { Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4 }
     };
 }
 pub(crate) use formats;

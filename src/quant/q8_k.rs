@@ -20,7 +20,7 @@ impl Format for Q8_K {
     const GRID: Grid = Grid { levels: Levels::Range(-127, 127), mins: None, group: 256, scales: (1, 1) };
 
     fn unpack(&self) -> SuperBlock {
-        SuperBlock { weights: self.qs, scales: [1; 16], mins: [0; 16], d: f32::from_le_bytes(self.d), dmin: 0.0 }
+        SuperBlock::even(self.qs, f32::from_le_bytes(self.d))
     }
 
     fn pack(block: &SuperBlock) -> Q8_K {

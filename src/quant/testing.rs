@@ -36,29 +36,30 @@ impl Random {
     pub(crate) fn row(&mut self, dtype: Dtype, len: usize) -> Vec<u8> {
         let mut bytes = self.bytes(dtype.row_bytes(len).expect("whole blocks"));
         for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
-            match dtype {
-                Dtype::F32 | Dtype::Q8_K => block[..4].copy_from_slice(&self.normal().to_le_bytes()),
-                Dtype::BF16 => block.copy_from_slice(&half::bf16::from_f32(self.normal()).to_le_bytes()),
-                _ => {
-                    for at in halves(dtype) {
-                        block[*at..at + 2].copy_from_slice(&half::f16::from_f32(self.normal()).to_le_bytes());
-                    }
-                }
-            }
+            put_floats(dtype, block, || self.normal());
         }
         bytes
     }
 }
 
-/// Where a block has f16 numbers.
-pub(crate) fn halves(dtype: Dtype) -> &'static [usize] {
-    match dtype {
+/// Overwrites the floats of a block.
+pub(crate) fn put_floats(dtype: Dtype, block: &mut [u8], mut next: impl FnMut() -> f32) {
+    let halves: &[usize] = match dtype {
+        Dtype::F32 | Dtype::Q8_K => return block[..4].copy_from_slice(&next().to_le_bytes()),
+        Dtype::BF16 => return block.copy_from_slice(&half::bf16::from_f32(next()).to_le_bytes()),
+        // The power of two below.
+        Dtype::MXFP4 => return block[0] = (next().abs().to_bits() >> 23) as u8 + 1,
         Dtype::F16 | Dtype::Q4_0 | Dtype::Q5_0 | Dtype::Q8_0 | Dtype::IQ4_NL | Dtype::IQ4_XS => &[0],
         Dtype::Q4_1 | Dtype::Q5_1 | Dtype::Q4_K | Dtype::Q5_K => &[0, 2],
         Dtype::Q2_K => &[80, 82],
         Dtype::Q3_K => &[108],
         Dtype::Q6_K => &[208],
-        other => panic!("no f16 in {other}"),
+        Dtype::TQ1_0 => &[52],
+        Dtype::TQ2_0 => &[64],
+        other => panic!("no floats in {other}"),
+    };
+    for &at in halves {
+        block[at..at + 2].copy_from_slice(&half::f16::from_f32(next()).to_le_bytes());
     }
 }
 
@@ -110,6 +111,27 @@ pub(crate) fn weight(dtype: Dtype, block: &[u8], i: usize) -> f64 {
             let j = i / 32;
             let s = bits(4, 4 * j, 4) + 16 * bits(2, 2 * j, 2) - 32;
             half(0) * f64::from(s * level(nibble(8, 32)))
+        }
+        Dtype::TQ1_0 => {
+            let (byte, digit) = match i {
+                0..160 => (i % 32, i / 32),
+                160..240 => (32 + i % 16, i / 16 - 10),
+                _ => (48 + i % 4, i / 4 - 60),
+            };
+            // Digits of a fraction that is cut off after eight bits.
+            let mut fraction = u32::from(block[byte]);
+            for _ in 0..digit {
+                fraction = fraction * 3 % 256;
+            }
+            half(52) * (f64::from(fraction * 3 / 256) - 1.0)
+        }
+        Dtype::TQ2_0 => half(64) * f64::from(crumb(0) - 1),
+        Dtype::MXFP4 => {
+            let q = nibble(1, 32);
+            let (exponent, mantissa) = (q >> 1 & 3, f64::from(q & 1) / 2.0);
+            let size = if exponent == 0 { mantissa } else { f64::from(1 << (exponent - 1)) * (1.0 + mantissa) };
+            let scale = f64::from(i32::from(block[0]) - 127).exp2();
+            if q & 8 == 0 { scale * size } else { -scale * size }
         }
         other => panic!("{other} has no second opinion"),
     }

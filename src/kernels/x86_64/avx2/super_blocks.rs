@@ -4,7 +4,7 @@ use super::lanes::{Column, Rows, bits, high_f16, low_f16, spread, turn};
 use super::matmul::Tiled;
 use super::small_blocks::levels;
 use super::tile::{Bytes, Weights, Words};
-use crate::quant::{IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K};
+use crate::quant::{CODEBOOK, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, TQ1_0, TQ2_0};
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 use std::ops::Range;
@@ -145,8 +145,8 @@ impl Tiled for IQ4_XS {
         for sub in 0..8 {
             let q = turn(&column, offset_of!(IQ4_XS, qs) + 16 * sub);
             for i in 0..4 {
-                tile.weights[8 * sub + i] = levels(bits(q[i], 0, 15));
-                tile.weights[8 * sub + 4 + i] = levels(bits(q[i], 4, 15));
+                tile.weights[8 * sub + i] = levels(&CODEBOOK, bits(q[i], 0, 15));
+                tile.weights[8 * sub + 4 + i] = levels(&CODEBOOK, bits(q[i], 4, 15));
             }
         }
         let head = turn(&column, 0);
@@ -159,6 +159,62 @@ impl Tiled for IQ4_XS {
         }
         tile.d = low_f16(head[0]);
     }
+}
+
+/// Weights -1..=2 without sub-scales.
+type Ternary = Bytes<128, 32, 1, false>;
+
+impl Tiled for TQ1_0 {
+    type Tile = Ternary;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: Rows<TQ1_0>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
+        // Where the first digits of 16 bytes go, and how far the next ones are from there.
+        for (chunk, at, step) in [(0, 0, 8), (1, 4, 8), (2, 40, 4)] {
+            for (i, fractions) in turn(&column, offset_of!(TQ1_0, qs) + 16 * chunk).into_iter().enumerate() {
+                digits::<5>(fractions, &mut tile.weights[at + i..], step);
+            }
+        }
+        // The last 16 bytes of a block: ten of `qs`, `qh`, d.
+        let [.., a, b] = turn(&column, size_of::<TQ1_0>() - 16);
+        let fractions = _mm256_or_si256(_mm256_srli_epi32::<16>(a), _mm256_slli_epi32::<16>(b));
+        digits::<4>(fractions, &mut tile.weights[60..], 1);
+        unscaled(high_f16(b), tile);
+    }
+}
+
+impl Tiled for TQ2_0 {
+    type Tile = Ternary;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: Rows<TQ2_0>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        let column = rows.column(blocks.start);
+        crumbs(&column, offset_of!(TQ2_0, qs), &mut tile.weights);
+        unscaled(high_f16(turn(&column, size_of::<TQ2_0>() - 16)[3]), tile);
+    }
+}
+
+/// Ternary digits of bytes that are fractions of 256: whole parts of 3, 9, 27 ... times the fraction.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn digits<const N: usize>(mut fractions: __m256i, weights: &mut [__m256i], step: usize) {
+    // The masks are -1 where the fraction reaches 1/3 and 2/3.
+    let reaches = |fractions, least| _mm256_cmpeq_epi8(_mm256_max_epu8(fractions, _mm256_set1_epi8(least as i8)), fractions);
+    for n in 0..N {
+        let masks = _mm256_add_epi8(reaches(fractions, 86u8), reaches(fractions, 171));
+        weights[step * n] = _mm256_sub_epi8(_mm256_setzero_si256(), masks);
+        fractions = _mm256_add_epi8(fractions, _mm256_add_epi8(fractions, fractions));
+    }
+}
+
+/// Sub-scales of 1.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn unscaled(d: __m256, tile: &mut Ternary) {
+    (tile.scales, tile.pairs, tile.d) = ([_mm256_set1_epi16(1); 16], [_mm256_set1_epi16(1); 8], d);
 }
 
 /// The 4-bit numbers of Q4_K and Q5_K.
