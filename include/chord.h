@@ -239,6 +239,8 @@ enum chord_event
     CHORD_EVENT_STOP = 4,
     /** chord_session_cancel() stopped the step. The next one goes on where it stopped. */
     CHORD_EVENT_CANCELLED = 5,
+    /** chord_session_step_for() ran out of time. The next step goes on where it stopped. */
+    CHORD_EVENT_PENDING = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -803,6 +805,21 @@ chord_status chord_session_eval(chord_session *session, chord_error **err);
  * CHORD_STATUS_INVALID_STATE: the session is empty. After a failure the session is at its last whole token.
  */
 chord_status chord_session_step(chord_session *session, chord_event *event, chord_error **err);
+
+/**
+ * As chord_session_step(), but gives the thread back in time: when the time is over before the token is there, the event is
+ * CHORD_EVENT_PENDING, and the next step goes on where this one stopped, with the same result. For frame loops and
+ * schedulers. Work is stopped between its units, which take a fraction of a millisecond; every call does at least one
+ * unit, and sessions of the same model that evaluate at the same time wait for each other's units.
+ *
+ * microseconds: how long.
+ *
+ * CHORD_STATUS_INVALID_STATE: the session is empty. After a failure the session is at its last whole token.
+ */
+chord_status chord_session_step_for(chord_session *session,
+                                    uint64_t microseconds,
+                                    chord_event *event,
+                                    chord_error **err);
 
 /**
  * The logits after the last evaluated token, one for each token of the vocabulary; softmax makes them probabilities.

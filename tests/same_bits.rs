@@ -3,12 +3,13 @@
 
 mod common;
 
-use chord::cpu::Level;
+use chord::cpu::{self, Level};
 use chord::model::{Model, ModelOptions};
 use chord::quant::Precision;
-use chord::session::{Session, SessionOptions};
+use chord::session::{Event, Session, SessionOptions};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn open(path: &Path, level: Level, threads: usize, precision: Precision) -> Arc<Model> {
     let mut options = ModelOptions::default();
@@ -122,6 +123,38 @@ fn small_blocks() {
 #[test]
 fn floats() {
     FLOAT.iter().for_each(|types| check(&common::synthetic_model("odd", types), Precision::High, diagonal));
+}
+
+#[test]
+fn slices_of_time() {
+    for (path, threads) in
+        [("tiny", 1), ("tiny", 2), ("odd", 3)].map(|(shape, threads)| (common::synthetic_model(shape, "Q4_0"), threads))
+    {
+        let model = open(&path, cpu::detect(), threads, Precision::High);
+        let tokens = prompt(&model);
+        let want = logits(&model, 64, &tokens);
+        let mut session = session(&model, 64);
+        session.append(&tokens[..100]).unwrap();
+        let mut slices = 0;
+        loop {
+            match session.step_for(Duration::ZERO).unwrap() {
+                Event::Pending => slices += 1,
+                event => break assert_eq!(event, Event::Token),
+            }
+            match slices {
+                // What was begun is finished; what comes later waits.
+                50 => session.append(&tokens[100..200]).unwrap(),
+                // A pass of which only a part is left is no longer that pass.
+                150 => {
+                    session.rewind(30).unwrap();
+                    session.append(&tokens[30..]).unwrap();
+                }
+                _ => {}
+            }
+        }
+        assert!(slices > 200, "{slices} slices");
+        assert!(bits(&session) == want, "{}, {threads} threads", path.display());
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod program;
 mod weights;
 
 pub use params::Params;
-pub use pass::{Outcome, Pass, Scratch, Segment};
+pub use pass::{Pass, Scratch, Segment};
 pub use program::Program;
 
 use crate::error::{Error, Result};

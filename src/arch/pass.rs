@@ -6,12 +6,11 @@ use crate::gguf::File;
 use crate::kernels::RopeStyle;
 use crate::kv::{Cache, KvShape, LayerCache, Layers};
 use crate::ops::{
-    Angles, AttentionArgs, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, LinearScratch, Machine, Part, RopeArgs, Shared,
-    Source, attention, embed, linear, rope_and_store,
+    Angles, AttentionArgs, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, LinearScratch, Machine, Part, Progress, RopeArgs,
+    Shared, Source, attention, embed, linear, rope_and_store,
 };
 use crate::tensor::Buffer;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
 
 /// Consecutive tokens of one session.
 pub struct Segment<'a> {
@@ -51,15 +50,6 @@ impl Scratch {
     }
 }
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every operation ran; the caches hold the tokens.
-    Done,
-    /// The cancel flag was seen; the caches are as before the pass.
-    Cancelled,
-}
-
 /// A pass over a batch.
 pub struct Pass<'a> {
     /// What to run.
@@ -73,27 +63,30 @@ pub struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Runs the segments, together at most as many tokens as the scratch has room for.
+    /// Runs the segments, together at most as many tokens as the scratch has room for, from where the machine's pace says;
+    /// `Some` when it was stopped, and then the caches still hold what they held. To go on, run the same segments with the
+    /// same scratch from that progress.
     ///
     /// # Panics
     /// When the tokens do not fit the scratch or a cache.
-    pub fn run(&mut self, segments: &mut [Segment]) -> Outcome {
+    pub fn run(mut self, segments: &mut [Segment]) -> Option<Progress> {
         let tokens: usize = segments.iter().map(|segment| segment.tokens.len()).sum();
         assert!(tokens <= self.scratch.batch, "batch size");
         assert!(segments.iter().all(|segment| segment.cache.len() + segment.tokens.len() <= segment.cache.capacity()), "context");
-        self.angles(segments);
-        for op in &self.program.ops {
-            if self.machine.cancel.load(Ordering::Relaxed) {
-                return Outcome::Cancelled;
+        // The angles are the first step, each operation is one more.
+        let (pace, ops) = (self.machine.pace, &self.program.ops);
+        while pace.step() <= ops.len() {
+            match pace.step().checked_sub(1) {
+                None => self.angles(segments),
+                Some(op) => self.step(&ops[op], segments, tokens),
             }
-            self.step(op, segments, tokens);
-        }
-        // Work may have been skipped since the last look.
-        if self.machine.cancel.load(Ordering::Relaxed) {
-            return Outcome::Cancelled;
+            if pace.stopped() {
+                return Some(pace.progress());
+            }
+            pace.next_step();
         }
         segments.iter_mut().for_each(|segment| segment.cache.advance(segment.tokens.len()));
-        Outcome::Done
+        None
     }
 
     /// The sines and cosines of every position of the batch.

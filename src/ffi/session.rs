@@ -12,6 +12,7 @@ use std::ffi::c_char;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 /// A sequence of tokens over a model, with its cache and its sampler. Calls that change it are one at a time: a second one
 /// meanwhile gets CHORD_STATUS_BUSY. Calls that read it (const) may run together, and give NULL or 0 while one changes it.
@@ -58,6 +59,8 @@ pub enum chord_event {
     CHORD_EVENT_STOP = 4,
     /// chord_session_cancel() stopped the step. The next one goes on where it stopped.
     CHORD_EVENT_CANCELLED = 5,
+    /// chord_session_step_for() ran out of time. The next step goes on where it stopped.
+    CHORD_EVENT_PENDING = 6,
 }
 
 impl From<Event> for chord_event {
@@ -68,6 +71,7 @@ impl From<Event> for chord_event {
             Event::Length => chord_event::CHORD_EVENT_LENGTH,
             Event::Stop => chord_event::CHORD_EVENT_STOP,
             Event::Cancelled => chord_event::CHORD_EVENT_CANCELLED,
+            Event::Pending => chord_event::CHORD_EVENT_PENDING,
         }
     }
 }
@@ -212,10 +216,37 @@ pub unsafe extern "C" fn chord_session_step(
     event: *mut chord_event,
     err: *mut *mut chord_error,
 ) -> chord_status {
+    step(session, event, err, Session::step)
+}
+
+/// As chord_session_step(), but gives the thread back in time: when the time is over before the token is there, the event is
+/// CHORD_EVENT_PENDING, and the next step goes on where this one stopped, with the same result. For frame loops and
+/// schedulers. Work is stopped between its units, which take a fraction of a millisecond; every call does at least one
+/// unit, and sessions of the same model that evaluate at the same time wait for each other's units.
+///
+/// microseconds: how long.
+///
+/// CHORD_STATUS_INVALID_STATE: the session is empty. After a failure the session is at its last whole token.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_session_step_for(
+    session: *mut chord_session,
+    microseconds: u64,
+    event: *mut chord_event,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    step(session, event, err, |session| session.step_for(Duration::from_micros(microseconds)))
+}
+
+fn step(
+    session: *mut chord_session,
+    event: *mut chord_event,
+    err: *mut *mut chord_error,
+    step: impl FnOnce(&mut Session) -> crate::error::Result<Event>,
+) -> chord_status {
     boundary::status(err, |call| {
         let out = Out::new("event", event)?;
         change(call, session, |state| {
-            let event = state.session.step();
+            let event = step(&mut state.session);
             state.set_piece()?;
             out.write(event?.into());
             Ok(())

@@ -256,7 +256,7 @@ mod tests {
     use super::*;
     use crate::cpu::Level;
     use crate::kernels::RopeStyle;
-    use crate::ops::{KvBlocksMut, RopeArgs, rope_and_store};
+    use crate::ops::{KvBlocksMut, Pace, Progress, RopeArgs, rope_and_store};
     use crate::quant::Precision;
     use crate::threads::Pool;
     use half::f16;
@@ -293,9 +293,10 @@ mod tests {
 
     /// Stores `tokens` positions in pieces of `batch` and attends with each piece.
     fn flash<T: KvElement>(level: Level, threads: usize, batch: usize, tokens: usize) -> Vec<f32> {
-        static NEVER: AtomicBool = AtomicBool::new(false);
+        let never = AtomicBool::new(false);
         let (kernels, pool) = (Kernels::for_level(level), Pool::new(threads).unwrap());
-        let machine = Machine { kernels: &kernels, pool: &pool, cancel: &NEVER, precision: Precision::High };
+        let pace = Pace::new(&never, None, Progress::default());
+        let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High };
         let (mut query, mut key) = (noise(tokens * HEADS * HEAD_DIM, 1), noise(tokens * KV_HEADS * HEAD_DIM, 2));
         let value = noise(tokens * KV_HEADS * VALUE_DIM, 3);
         let mut keys = vec![T::ZERO; TABLE.len() * KV_HEADS * HEAD_DIM * KV_BLOCK];

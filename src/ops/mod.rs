@@ -5,18 +5,19 @@
 mod attention;
 mod embed;
 mod linear;
+mod pace;
 mod rope;
 
 pub use attention::{AttentionArgs, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, attention};
 pub use embed::embed;
 pub use linear::{LinearScratch, Part, Source, Weights, linear};
+pub use pace::{Pace, Progress};
 pub use rope::{Angles, RopeArgs, RopeParams, Scaling, rope_and_store};
 
 use crate::kernels::Kernels;
 use crate::quant::Precision;
 use crate::threads::Pool;
 use std::marker::PhantomData;
-use std::sync::atomic::AtomicBool;
 
 /// What an operation runs on.
 #[derive(Clone, Copy)]
@@ -25,22 +26,28 @@ pub struct Machine<'a> {
     pub kernels: &'a Kernels,
     /// The threads.
     pub pool: &'a Pool,
-    /// Once set, remaining work is skipped and outputs are worthless.
-    pub cancel: &'a AtomicBool,
+    /// How far to go.
+    pub pace: &'a Pace<'a>,
     /// How activations are quantized.
     pub precision: Precision,
 }
 
 impl Machine<'_> {
-    /// Runs the units on the pool, or right here when there are fewer than `worthwhile` elements to touch: handing work
-    /// to another core costs about a microsecond.
+    /// One region of an operation: runs the units on the pool, or right here when there are fewer than `worthwhile`
+    /// elements to touch, because handing work to another core costs about a microsecond.
+    ///
+    /// Everything that an operation changes it changes in regions: one that was stopped is called again with the same
+    /// arguments, and what its regions have done already is skipped (see [`Pace`]).
     fn run(&self, units: usize, elements: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         const WORTHWHILE: usize = 16 * 1024;
-        if elements < WORTHWHILE {
-            (0..units).for_each(|unit| task(0, unit));
+        let Some(first) = self.pace.enter() else { return };
+        let reached = if elements < WORTHWHILE {
+            (first..units).for_each(|unit| task(0, unit));
+            units
         } else {
-            self.pool.run(units, self.cancel, task);
-        }
+            self.pool.run(first..units, &|| self.pace.is_over(), task)
+        };
+        self.pace.leave(reached, units);
     }
 }
 

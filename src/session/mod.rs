@@ -8,15 +8,16 @@ mod text;
 
 pub use options::SessionOptions;
 
-use crate::arch::{Outcome, Pass, Scratch, Segment};
+use crate::arch::{Pass, Scratch, Segment};
 use crate::error::{Error, Result, try_vec};
 use crate::kv::Cache;
 use crate::model::{LogLevel, Model};
-use crate::ops::Machine;
+use crate::ops::{Machine, Pace, Progress};
 use crate::sampling::Sampler;
 use crate::tokenizer::TextFlags;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use text::TextStream;
 
 /// What a step did.
@@ -32,6 +33,8 @@ pub enum Event {
     Stop,
     /// Was cancelled; the next step goes on.
     Cancelled,
+    /// Ran out of time; the next step goes on.
+    Pending,
 }
 
 /// A sequence of tokens over a model.
@@ -41,6 +44,8 @@ pub struct Session {
     tokens: Vec<i32>,
     cache: Cache,
     scratch: Scratch,
+    /// The pass that was stopped: where its tokens end and how much of it is done; the rest of it is in the scratch.
+    stopped: Option<(usize, Progress)>,
     sampler: Sampler,
     logits: Vec<f32>,
     /// Whether `logits` belong to the last token of the cache.
@@ -78,6 +83,7 @@ impl Session {
             tokens,
             cache: Cache::new(&program.kv, context, options.kv_type)?,
             scratch: Scratch::new(program, batch, context, engine.pool.threads())?,
+            stopped: None,
             sampler,
             logits: try_vec(program.vocab, 0.0)?,
             has_logits: false,
@@ -164,28 +170,34 @@ impl Session {
     /// Evaluates what was added.
     ///
     /// # Errors
-    /// [`Error::Cancelled`]: what was evaluated stays so, and the next call goes on. An empty session.
+    /// [`Error::Cancelled`]: the next call goes on where this one stopped. An empty session.
     pub fn eval(&mut self) -> Result<()> {
+        self.eval_until(None).map(drop)
+    }
+
+    /// Evaluates what was added, or as much of it as fits the time; says whether that is all.
+    fn eval_until(&mut self, deadline: Option<Instant>) -> Result<bool> {
         if self.tokens.is_empty() {
             return Err(Error::InvalidState("the session is empty: append tokens first".into()));
         }
         let model = Arc::clone(&self.model);
         let engine = model.engine()?;
-        let machine = Machine { kernels: &engine.kernels, pool: &engine.pool, cancel: &self.cancel, precision: engine.precision };
         while self.cache.len() < self.tokens.len() {
             let start = self.cache.len();
-            let end = self.tokens.len().min(start + self.batch);
+            let (end, progress) = self.stopped.take().unwrap_or((self.tokens.len().min(start + self.batch), Progress::default()));
             let logits = (end == self.tokens.len()).then_some(self.logits.as_mut_slice());
             self.has_logits = false;
-            let mut pass = Pass { program: &engine.program, file: model.file(), machine, scratch: &mut self.scratch };
-            let outcome = pass.run(&mut [Segment { tokens: &self.tokens[start..end], cache: &mut self.cache, logits }]);
-            if outcome == Outcome::Cancelled {
-                self.cancel.store(false, Ordering::Relaxed);
-                return Err(Error::Cancelled);
+            let pace = Pace::new(&self.cancel, deadline, progress);
+            let machine = Machine { kernels: &engine.kernels, pool: &engine.pool, pace: &pace, precision: engine.precision };
+            let pass = Pass { program: &engine.program, file: model.file(), machine, scratch: &mut self.scratch };
+            if let Some(progress) = pass.run(&mut [Segment { tokens: &self.tokens[start..end], cache: &mut self.cache, logits }])
+            {
+                self.stopped = Some((end, progress));
+                return if self.cancel.swap(false, Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(false) };
             }
         }
         self.has_logits = true;
-        Ok(())
+        Ok(true)
     }
 
     /// Evaluates what was added, then samples one token.
@@ -193,14 +205,28 @@ impl Session {
     /// # Errors
     /// An empty session; logits that cannot be sampled from. The session stays at the last whole token.
     pub fn step(&mut self) -> Result<Event> {
+        self.step_until(None)
+    }
+
+    /// As [`Session::step`], but when the time is over before the token is there, it says [`Event::Pending`], and the next
+    /// step goes on at the unit of work where this one stopped.
+    ///
+    /// # Errors
+    /// As [`Session::step`].
+    pub fn step_for(&mut self, budget: Duration) -> Result<Event> {
+        self.step_until(Instant::now().checked_add(budget))
+    }
+
+    fn step_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
         self.text.begin_step();
         if self.cancel.swap(false, Ordering::Relaxed) {
             return Ok(Event::Cancelled);
         }
-        match self.eval() {
+        match self.eval_until(deadline) {
             Err(Error::Cancelled) => return Ok(Event::Cancelled),
+            Ok(false) => return Ok(Event::Pending),
             other => other?,
-        }
+        };
         if self.tokens.len() >= self.cache.capacity() || self.generated >= self.max_tokens {
             self.text.flush();
             return Ok(Event::Length);
@@ -271,6 +297,7 @@ impl Session {
             return Ok(());
         }
         self.tokens.truncate(position);
+        self.stopped = None;
         self.sampler.rewind(position);
         if position <= self.cache.len() {
             // The last token is evaluated again when logits are asked for: those of its position are gone.

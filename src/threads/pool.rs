@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,9 @@ struct Padded<T>(T);
 /// What a region runs: called with the index of the thread, `0..threads`, and of the unit.
 type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
+/// Whether a region ends before its units do.
+type Stop<'a> = dyn Fn() -> bool + Sync + 'a;
+
 /// The state word of a pool: an epoch that changes with every region, whether the region may still be entered, and how
 /// many workers are inside. One word, because entering must be atomic with the check that the region is open.
 const OPEN: u64 = 1 << 31;
@@ -26,7 +30,9 @@ const EPOCH: u64 = 1 << 32;
 
 struct Region {
     task: *const Task<'static>,
-    units: usize,
+    stop: *const Stop<'static>,
+    /// The unit that ends the region.
+    end: usize,
     caller: Option<Thread>,
 }
 
@@ -72,7 +78,12 @@ impl Pool {
             next: Padded(AtomicUsize::new(0)),
             stop: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
-            region: UnsafeCell::new(Region { task: std::ptr::null::<fn(usize, usize)>() as *const Task, units: 0, caller: None }),
+            region: UnsafeCell::new(Region {
+                task: std::ptr::null::<fn(usize, usize)>() as *const Task,
+                stop: std::ptr::null::<fn() -> bool>() as *const Stop,
+                end: 0,
+                caller: None,
+            }),
         });
         let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()) };
         for index in 1..threads {
@@ -97,47 +108,47 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Runs `task(thread, unit)` for every unit in `0..units`, each once, in any order, on any thread; units not yet
-    /// started are skipped once `cancel` is set. Returns when all that started have ended.
+    /// Runs `task(thread, unit)` for the units of the range in any order, on any thread, each once. A thread that has run a
+    /// unit asks `stop` before it takes the next. Returns when all that started have ended: the unit before which all
+    /// have run and from which on none has.
     ///
     /// # Panics
     /// When a unit panicked, on any thread.
-    pub fn run(&self, units: usize, cancel: &AtomicBool, task: &Task) {
-        let cancelled = || cancel.load(Ordering::Relaxed);
-        if self.workers.is_empty() || units <= 1 {
-            (0..units).take_while(|_| !cancelled()).for_each(|unit| task(0, unit));
-            return;
+    pub fn run(&self, units: Range<usize>, stop: &Stop, task: &Task) -> usize {
+        if self.workers.is_empty() || units.len() <= 1 {
+            for unit in units.clone() {
+                task(0, unit);
+                if stop() {
+                    return unit + 1;
+                }
+            }
+            return units.end;
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = |thread: usize, unit: usize| {
-            if !cancelled() {
-                task(thread, unit);
-            }
-        };
-        let task: &Task = &task;
         let shared = &*self.shared;
         // SAFETY: nobody is inside (the last region waited for that) and nobody enters before the state is opened. The
-        // lifetime is erased, but the task outlives the region: this call does not return or unwind before all left.
+        // lifetimes are erased, but both outlive the region: this call does not return or unwind before all left.
         unsafe {
             *shared.region.get() = Region {
                 task: std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task),
-                units,
+                stop: std::mem::transmute::<*const Stop<'_>, *const Stop<'static>>(stop),
+                end: units.end,
                 caller: Some(thread::current()),
             };
         }
-        shared.next.0.store(0, Ordering::Relaxed);
+        shared.next.0.store(units.start, Ordering::Relaxed);
         let state = shared.state.0.load(Ordering::Relaxed);
         // Sequentially consistent, as the `parked` flags are: either a worker sees the new epoch before it parks, or the
         // caller sees its flag.
         shared.state.0.store((state & !(EPOCH - 1)).wrapping_add(EPOCH) | OPEN, Ordering::SeqCst);
-        for worker in self.workers.iter().take(units - 1) {
+        for worker in self.workers.iter().take(units.len() - 1) {
             if worker.parked.load(Ordering::SeqCst) {
                 worker.handle.as_ref().map(|handle| handle.thread().unpark());
             }
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.take_units(0, task, units)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| shared.take_units(0, units.end, stop, task)));
         if outcome.is_err() {
-            shared.next.0.store(units, Ordering::Relaxed);
+            shared.next.0.store(units.end, Ordering::Relaxed);
         }
         shared.state.0.fetch_and(!OPEN, Ordering::AcqRel);
         let began = Instant::now();
@@ -150,6 +161,7 @@ impl Pool {
         if shared.panicked.swap(false, Ordering::Relaxed) {
             resume_unwind(Box::new("a worker thread panicked"));
         }
+        shared.next.0.load(Ordering::Relaxed).min(units.end)
     }
 }
 
@@ -174,12 +186,12 @@ impl Shared {
             seen = state / EPOCH;
             if self.enter(seen) {
                 // SAFETY: this worker is inside, so the caller neither changes the region nor lets the task go.
-                let (task, units, caller) = unsafe {
+                let (task, stop, end, caller) = unsafe {
                     let region = &*self.region.get();
-                    (&*region.task, region.units, region.caller.clone())
+                    (&*region.task, &*region.stop, region.end, region.caller.clone())
                 };
-                if catch_unwind(AssertUnwindSafe(|| self.take_units(index, task, units))).is_err() {
-                    self.next.0.store(units, Ordering::Relaxed);
+                if catch_unwind(AssertUnwindSafe(|| self.take_units(index, end, stop, task))).is_err() {
+                    self.next.0.store(end, Ordering::Relaxed);
                     self.panicked.store(true, Ordering::Relaxed);
                 }
                 let after = self.state.0.fetch_sub(1, Ordering::AcqRel) - 1;
@@ -220,13 +232,16 @@ impl Shared {
             .is_ok()
     }
 
-    fn take_units(&self, thread: usize, task: &Task, units: usize) {
+    fn take_units(&self, thread: usize, end: usize, stop: &Stop, task: &Task) {
         loop {
             let unit = self.next.0.fetch_add(1, Ordering::Relaxed);
-            if unit >= units {
+            if unit >= end {
                 return;
             }
             task(thread, unit);
+            if stop() {
+                return;
+            }
         }
     }
 }
@@ -242,7 +257,7 @@ fn spin() {
 mod tests {
     use super::*;
 
-    static NEVER: AtomicBool = AtomicBool::new(false);
+    const NEVER: &Stop = &|| false;
 
     #[test]
     fn every_unit_runs_once_at_any_thread_count() {
@@ -250,7 +265,7 @@ mod tests {
             let pool = Pool::new(threads).unwrap();
             for units in [0, 1, 2, 7, 1000] {
                 let counts: Vec<_> = (0..units).map(|_| AtomicUsize::new(0)).collect();
-                pool.run(units, &NEVER, &|thread, unit| {
+                pool.run(0..units, NEVER, &|thread, unit| {
                     assert!(thread < threads);
                     counts[unit].fetch_add(1, Ordering::Relaxed);
                 });
@@ -267,7 +282,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..500 {
-                        pool.run(5, &NEVER, &|_, _| {
+                        pool.run(0..5, NEVER, &|_, _| {
                             total.fetch_add(1, Ordering::Relaxed);
                         });
                     }
@@ -284,7 +299,7 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
             let helped = AtomicBool::new(false);
             // The caller's units wait until the worker has had one: this ends only when it wakes.
-            pool.run(1000, &NEVER, &|thread, _| {
+            pool.run(0..1000, NEVER, &|thread, _| {
                 if thread == 1 {
                     helped.store(true, Ordering::Relaxed);
                 }
@@ -298,14 +313,25 @@ mod tests {
     }
 
     #[test]
-    fn cancel_skips_what_has_not_started() {
-        let pool = Pool::new(2).unwrap();
-        let (cancel, ran) = (AtomicBool::new(false), AtomicUsize::new(0));
-        pool.run(10_000, &cancel, &|_, _| {
-            ran.fetch_add(1, Ordering::Relaxed);
-            cancel.store(true, Ordering::Relaxed);
-        });
-        assert!(ran.into_inner() <= 2);
+    fn a_stopped_region_says_where_to_go_on() {
+        for threads in [1, 2, 5] {
+            let pool = Pool::new(threads).unwrap();
+            let counts: Vec<_> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
+            let ran = AtomicUsize::new(0);
+            let (mut next, mut rounds) = (0, 0);
+            while next < counts.len() {
+                let stop_at = ran.load(Ordering::Relaxed) + 10;
+                let reached = pool.run(next..counts.len(), &|| ran.load(Ordering::Relaxed) >= stop_at, &|_, unit| {
+                    counts[unit].fetch_add(1, Ordering::Relaxed);
+                    ran.fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(reached > next && reached <= next + 10 + threads, "from {next} to {reached}");
+                assert_eq!(ran.load(Ordering::Relaxed), reached);
+                (next, rounds) = (reached, rounds + 1);
+            }
+            assert!(rounds >= 1000 / (10 + threads));
+            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+        }
     }
 
     #[test]
@@ -313,7 +339,7 @@ mod tests {
         let pool = Pool::new(3).unwrap();
         for bad in [0, 5, 99] {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                pool.run(100, &NEVER, &|_, unit| {
+                pool.run(0..100, NEVER, &|_, unit| {
                     if unit == bad {
                         resume_unwind(Box::new("unit"));
                     }
@@ -321,7 +347,7 @@ mod tests {
             }));
             assert!(outcome.is_err());
             let ran = AtomicUsize::new(0);
-            pool.run(10, &NEVER, &|_, _| {
+            pool.run(0..10, NEVER, &|_, _| {
                 ran.fetch_add(1, Ordering::Relaxed);
             });
             assert_eq!(ran.into_inner(), 10);

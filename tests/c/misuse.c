@@ -99,6 +99,7 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_session_append_chat(session, chat, 0, &err));
         INVALID(chord_session_eval(session, &err));
         INVALID(chord_session_step(session, &event, &err));
+        INVALID(chord_session_step_for(session, 10, &event, &err));
         size = 99;
         CHECK(chord_session_logits(session, &size) == NULL && size == 0);
         CHECK(chord_session_logits(session, NULL) == NULL);
@@ -233,7 +234,9 @@ static void with_model(const char *path, chord_model *model)
     FAILS(chord_session_append_chat(session, NULL, 0, &err), CHORD_STATUS_INVALID_HANDLE, "chat");
     ARGUMENT(chord_session_append_chat(session, chat, 0x80, &err), "0x80");
     ARGUMENT(chord_session_step(session, NULL, &err), "event is NULL");
+    ARGUMENT(chord_session_step_for(session, 10, NULL, &err), "event is NULL");
     FAILS(chord_session_step(session, &event, &err), CHORD_STATUS_INVALID_STATE, "empty");
+    FAILS(chord_session_step_for(session, 10, &event, &err), CHORD_STATUS_INVALID_STATE, "empty");
     FAILS(chord_session_eval(session, &err), CHORD_STATUS_INVALID_STATE, "empty");
     FAILS(chord_session_rewind(session, 1, &err), CHORD_STATUS_OUT_OF_RANGE, "position 1");
     CHECK(chord_session_position(session) == 0 && chord_session_logits(session, NULL) == NULL);

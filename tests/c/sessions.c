@@ -103,6 +103,39 @@ static void seeds(const chord_model *model)
     CHECK(strcmp(texts[0], texts[2]) != 0);
 }
 
+/* Slices of time: a step that is cut into many gives the token of one that is not. */
+static void slices(const chord_model *model)
+{
+    enum { PROMPT = 150 };
+    chord_session *whole = greedy_session(model, 200, 64), *cut = greedy_session(model, 200, 64);
+    int32_t tokens[PROMPT];
+    chord_event event = CHORD_EVENT_PENDING;
+    int i, pending = 0;
+
+    for (i = 0; i < PROMPT; i++) tokens[i] = 3 + i % 50;
+    OK(chord_session_append(whole, tokens, PROMPT, &err));
+    OK(chord_session_step(whole, &event, &err));
+    OK(chord_session_append(cut, tokens, PROMPT, &err));
+    do {
+        OK(chord_session_step_for(cut, 0, &event, &err));
+        if (event != CHORD_EVENT_PENDING) break;
+        CHECK(chord_session_position(cut) == PROMPT && chord_session_logits(cut, NULL) == NULL);
+        if (pending++ == 10) {
+            chord_session_cancel(cut);
+            OK(chord_session_step_for(cut, 1000000, &event, &err));
+            CHECK(event == CHORD_EVENT_CANCELLED);
+        }
+    } while (pending < 1000000);
+    CHECK(pending > 10);
+    CHECK(chord_session_token(cut) == chord_session_token(whole));
+    OK(chord_session_step_for(cut, UINT64_MAX, &event, &err));
+    CHECK(event != CHORD_EVENT_PENDING);
+    OK(chord_session_step(whole, &event, &err));
+    CHECK(chord_session_token(cut) == chord_session_token(whole));
+    chord_session_free(whole);
+    chord_session_free(cut);
+}
+
 static void limits(const chord_model *model)
 {
     chord_session *session = greedy_session(model, 16, 8);
@@ -196,6 +229,7 @@ int main(int argc, char **argv)
     chord_model *model = test_model(argc, argv);
     determinism(model);
     seeds(model);
+    slices(model);
     limits(model);
     life(model, argv[1]);
     return result();
