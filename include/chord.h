@@ -265,6 +265,9 @@ typedef struct chord_model chord_model;
 /** How to open a model. Read by chord_model_open() and not needed after it. */
 typedef struct chord_model_options chord_model_options;
 
+/** How chord_quantize() works. Not needed after it. */
+typedef struct chord_quantize_options chord_quantize_options;
+
 /**
  * A sequence of tokens over a model, with its cache and its sampler. Calls that change it are one at a time: a second one
  * meanwhile gets CHORD_STATUS_BUSY. Calls that read it (const) may run together, and give NULL or 0 while one changes it.
@@ -295,6 +298,23 @@ typedef struct {
     /** The element type, e.g. "Q4_K"; NUL-terminated. */
     char type_name[12];
 } chord_tensor_info;
+
+/**
+ * Hears of every tensor that chord_quantize() has written, and returns whether to go on.
+ *
+ * index, count: the tensor's number, from 0, and how many there are. name, from, to: its name, the type it had and the one it
+ * has; they live until the callback returns. error: root mean square of the differences between new and old weights,
+ * relative to that of the weights; 0 where nothing changed.
+ *
+ * It runs on the thread that called. Nothing may unwind out of it.
+ */
+typedef bool (*chord_quantize_callback)(size_t index,
+                                        size_t count,
+                                        const char *name,
+                                        const char *from,
+                                        const char *to,
+                                        double error,
+                                        void *user_data);
 
 #ifdef __cplusplus
 extern "C" {
@@ -866,6 +886,64 @@ chord_status chord_session_rewind(chord_session *session, size_t position, chord
  * eval returns CHORD_STATUS_CANCELLED. Never waits; a signal handler may call it while the session is not being freed.
  */
 void chord_session_cancel(const chord_session *session);
+
+/**
+ * Makes options with the defaults.
+ *
+ * options: receives them; the caller frees them with chord_quantize_options_free().
+ */
+chord_status chord_quantize_options_new(chord_quantize_options **options, chord_error **err);
+
+/** Frees options. NULL and freed ones are fine. */
+void chord_quantize_options_free(chord_quantize_options *options);
+
+/**
+ * Threads that share the work. The result does not depend on it.
+ *
+ * threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota).
+ */
+chord_status chord_quantize_options_set_threads(chord_quantize_options *options, uint32_t threads, chord_error **err);
+
+/** Gives every matrix the base type of the mix, without the finer types of some. The default is false. */
+chord_status chord_quantize_options_set_pure(chord_quantize_options *options, bool pure, chord_error **err);
+
+/**
+ * Weights errors by the activations that the weights meet.
+ *
+ * path: a GGUF file with importance data: for a tensor NAME, F32 tensors "NAME.in_sum2" (sums of squared activations, one per
+ * column, for each expert) and "NAME.counts" (how many activations). Tensors that it does not name are treated evenly.
+ *
+ * CHORD_STATUS_IO, CHORD_STATUS_MALFORMED: the file.
+ */
+chord_status chord_quantize_options_set_importance(chord_quantize_options *options,
+                                                   const char *path,
+                                                   chord_error **err);
+
+/**
+ * Has a function hear of the progress.
+ *
+ * callback: NULL: nobody hears. user_data: passed to it as it is.
+ */
+chord_status chord_quantize_options_set_callback(chord_quantize_options *options,
+                                                 chord_quantize_callback callback,
+                                                 void *user_data,
+                                                 chord_error **err);
+
+/**
+ * Writes a model file with other types of weights. Metadata are kept; tensors that are small and delicate stay as they are.
+ *
+ * input: the model, of any types that the library decodes; best F32, F16 or BF16. output: appears, or takes an old file's place,
+ * when it is complete; may be the input. file_type: a mix by the name that users know, such as "Q4_K_M". options: NULL is the defaults.
+ *
+ * CHORD_STATUS_INVALID_ARGUMENT: no such type (the message lists them), or a weight that is not finite. CHORD_STATUS_IO,
+ * CHORD_STATUS_MALFORMED, CHORD_STATUS_UNSUPPORTED: the input. CHORD_STATUS_INVALID_MODEL: importance data of the wrong shape.
+ * CHORD_STATUS_CANCELLED: the callback said so. After any of them there is no new file.
+ */
+chord_status chord_quantize(const char *input,
+                            const char *output,
+                            const char *file_type,
+                            const chord_quantize_options *options,
+                            chord_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

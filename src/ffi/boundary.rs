@@ -6,7 +6,7 @@ use super::registry::{Handle, Pinned};
 use crate::error::{Error, Result as LibraryResult};
 use crate::model::{LogLevel, Model};
 use std::cell::{Cell, RefCell};
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::fmt::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Arc, Once, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
@@ -217,6 +217,11 @@ pub(super) unsafe fn string<'a>(name: &'static str, ptr: *const c_char) -> Libra
     check_pointer(name, ptr)?;
     // SAFETY: not NULL; the rest is this function's contract.
     utf8(name, unsafe { CStr::from_ptr(ptr) }.to_bytes())
+}
+
+/// Text for a callback. A name from a file may hold a NUL, behind which C would lose the rest: "?" takes its place.
+pub(super) fn c_string(text: &str) -> CString {
+    CString::new(text.replace('\0', "?")).unwrap_or_default()
 }
 
 fn utf8<'a>(name: &'static str, bytes: &'a [u8]) -> LibraryResult<&'a str> {

@@ -17,6 +17,7 @@ pub mod error;
 pub mod model;
 pub mod model_info;
 pub mod model_options;
+pub mod quantize;
 pub mod session;
 pub mod session_options;
 pub mod version;

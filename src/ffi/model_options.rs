@@ -1,13 +1,13 @@
 //! How a model is opened.
 
-use super::boundary::{self, Out, exclusive, get, new_handle, string};
+use super::boundary::{self, Out, c_string, exclusive, get, new_handle, string};
 use super::error::{chord_error, chord_status};
 use super::registry::{Handle, Registry};
 use crate::error::Error;
 use crate::model::{LogLevel, LogSink, ModelOptions};
 use crate::quant::Precision;
 use open_enum::open_enum;
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{c_char, c_void};
 use std::sync::{Arc, RwLock};
 
 /// How finely activations are quantized for products with quantized weights.
@@ -198,8 +198,7 @@ impl LogTarget {
             LogLevel::Warn => chord_log_level::CHORD_LOG_LEVEL_WARN,
             LogLevel::Info => chord_log_level::CHORD_LOG_LEVEL_INFO,
         };
-        // A name from a file may hold a NUL; C would lose the rest of the message.
-        let Ok(message) = CString::new(message.replace('\0', "?")) else { return };
+        let message = c_string(message);
         // SAFETY: the host vouches for its callback (see `chord_log_callback`).
         unsafe { (self.callback)(level, message.as_ptr(), self.user_data) };
     }

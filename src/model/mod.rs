@@ -2,9 +2,11 @@
 
 mod log;
 mod options;
+mod quantize;
 
 pub use log::{LogLevel, LogSink};
 pub use options::ModelOptions;
+pub use quantize::{QuantizeOptions, QuantizedTensor, quantize};
 
 use crate::arch::{self, Program};
 use crate::chat::Template;
@@ -46,11 +48,7 @@ impl Model {
     /// What [`File::open`] reports, an architecture or tensor that cannot be run, a tokenizer that is not known.
     pub fn open(path: &Path, options: &ModelOptions) -> Result<Arc<Model>> {
         let file = if options.copy { File::open_copied(path) } else { File::open(path) };
-        file.and_then(|file| Model::build(file, options)).map_err(|error| match error.root() {
-            // Speaks of the path already.
-            Error::Io { .. } => error,
-            _ => error.context(path.display()),
-        })
+        file.and_then(|file| Model::build(file, options)).map_err(naming(path))
     }
 
     /// Opens a model that lies in memory: borrowed, or copied by option.
@@ -177,6 +175,15 @@ impl Model {
         if let Some(log) = &self.log {
             log(level, &message());
         }
+    }
+}
+
+/// Makes errors name the file.
+fn naming(path: &Path) -> impl FnOnce(Error) -> Error {
+    move |error| match error.root() {
+        // Speaks of the path already.
+        Error::Io { .. } => error,
+        _ => error.context(path.display()),
     }
 }
 

@@ -19,16 +19,21 @@ pub struct ModelOptions {
 /// Most threads a model takes.
 const MAX_THREADS: usize = 1024;
 
+/// A checked number of threads; `None` stands for the default.
+pub(super) fn threads(threads: usize) -> Result<Option<usize>> {
+    if threads > MAX_THREADS {
+        return Err(Error::InvalidArgument(format!("{threads} threads: at most {MAX_THREADS}")));
+    }
+    Ok((threads > 0).then_some(threads))
+}
+
 impl ModelOptions {
     /// Threads that share the work, the caller's included; 0: the CPU budget of the process.
     ///
     /// # Errors
     /// More than 1024.
     pub fn set_threads(&mut self, threads: usize) -> Result<()> {
-        if threads > MAX_THREADS {
-            return Err(Error::InvalidArgument(format!("{threads} threads: at most {MAX_THREADS}")));
-        }
-        self.threads = (threads > 0).then_some(threads);
+        self.threads = self::threads(threads)?;
         Ok(())
     }
 

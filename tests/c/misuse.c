@@ -6,7 +6,7 @@
 
 static char stack_object[64];
 
-enum type { NONE, ERROR, MODEL_OPTIONS, MODEL, CHAT, SESSION_OPTIONS, SESSION };
+enum type { NONE, ERROR, MODEL_OPTIONS, MODEL, CHAT, SESSION_OPTIONS, SESSION, QUANTIZE_OPTIONS };
 
 /* Calls every function of the other types on a handle, which is a live one of type own, or of none. */
 static void bad_handle(void *handle, enum type own)
@@ -17,6 +17,7 @@ static void bad_handle(void *handle, enum type own)
     chord_session_options *options = (chord_session_options *)handle;
     chord_session *session = (chord_session *)handle;
     chord_chat *chat = (chord_chat *)handle;
+    chord_quantize_options *quantize_options = (chord_quantize_options *)handle;
     char text[8] = "text";
     int32_t tokens[2] = {1, 2};
     size_t size = 99;
@@ -65,6 +66,14 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_model_tensor_name(model, 0, text, sizeof text, &size, &err));
         INVALID(chord_model_tensor_info(model, 0, &info, sizeof info, &err));
         chord_model_free(model);
+    }
+    if (own != QUANTIZE_OPTIONS) {
+        INVALID(chord_quantize_options_set_threads(quantize_options, 1, &err));
+        INVALID(chord_quantize_options_set_pure(quantize_options, true, &err));
+        INVALID(chord_quantize_options_set_importance(quantize_options, "nothing.gguf", &err));
+        INVALID(chord_quantize_options_set_callback(quantize_options, NULL, NULL, &err));
+        if (handle) INVALID(chord_quantize("nothing.gguf", "out.gguf", "Q4_0", quantize_options, &err));
+        chord_quantize_options_free(quantize_options);
     }
     if (own != CHAT) {
         if (own != MODEL) INVALID(chord_chat_new(model, 0, &new_chat, &err));
@@ -127,6 +136,7 @@ static void options(void)
 {
     chord_model_options *model_options = NULL;
     chord_session_options *session_options = NULL;
+    chord_quantize_options *quantize_options = NULL;
     const float bad[] = {-1.0f, (float)NAN, (float)INFINITY};
     size_t i;
 
@@ -136,6 +146,18 @@ static void options(void)
     OK(chord_session_options_new(&session_options, &err));
     bad_handle(model_options, MODEL_OPTIONS);
     bad_handle(session_options, SESSION_OPTIONS);
+    ARGUMENT(chord_quantize_options_new(NULL, &err), "options is NULL");
+    OK(chord_quantize_options_new(&quantize_options, &err));
+    bad_handle(quantize_options, QUANTIZE_OPTIONS);
+
+    ARGUMENT(chord_quantize_options_set_threads(quantize_options, 1025, &err), "1025");
+    ARGUMENT(chord_quantize_options_set_importance(quantize_options, NULL, &err), "path is NULL");
+    FAILS(chord_quantize_options_set_importance(quantize_options, "no/such.gguf", &err), CHORD_STATUS_IO, "no/such.gguf");
+    ARGUMENT(chord_quantize(NULL, "out.gguf", "Q4_0", NULL, &err), "input is NULL");
+    ARGUMENT(chord_quantize("in.gguf", NULL, "Q4_0", NULL, &err), "output is NULL");
+    ARGUMENT(chord_quantize("in.gguf", "out.gguf", NULL, NULL, &err), "file_type is NULL");
+    ARGUMENT(chord_quantize("in.gguf", "out.gguf", "Q9", NULL, &err), "unknown file type \"Q9\"");
+    FAILS(chord_quantize("no/such.gguf", "out.gguf", "Q4_0", quantize_options, &err), CHORD_STATUS_IO, "no/such.gguf");
 
     OK(chord_model_options_set_threads(model_options, 0, &err));
     ARGUMENT(chord_model_options_set_threads(model_options, UINT32_MAX, &err), "4294967295");
@@ -164,6 +186,8 @@ static void options(void)
     chord_session_options_free(session_options);
     bad_handle(model_options, NONE);
     bad_handle(session_options, NONE);
+    chord_quantize_options_free(quantize_options);
+    bad_handle(quantize_options, NONE);
 }
 
 /* Live objects, and NULL for every other pointer. */
