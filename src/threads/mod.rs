@@ -2,8 +2,9 @@
 //!
 //! A region is a number of independent units that threads take from a shared counter, because cores are uneven. The
 //! caller works too, and waits only for workers that have entered the region: one that the scheduler has not woken in
-//! time is left out instead of waited for, so more threads than cores do not collapse.
+//! time is left out instead of waited for, so more threads than cores do not collapse. After a fork the child has a pool of one thread.
 
+mod fork;
 mod pool;
 
 pub use pool::Pool;

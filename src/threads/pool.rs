@@ -1,5 +1,6 @@
 //! See the module documentation.
 
+use super::fork::Process;
 use crate::error::{Error, Result};
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -62,6 +63,8 @@ pub struct Pool {
     workers: Vec<Worker>,
     /// Held by the caller of a region: regions of different sessions take turns.
     turn: Mutex<()>,
+    /// Whose threads these are.
+    process: Process,
 }
 
 impl Pool {
@@ -85,7 +88,7 @@ impl Pool {
                 caller: None,
             }),
         });
-        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()) };
+        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()), process: Process::this()? };
         for index in 1..threads {
             let (shared, parked) = (Arc::clone(&pool.shared), Arc::new(AtomicBool::new(false)));
             let worker_parked = Arc::clone(&parked);
@@ -115,7 +118,8 @@ impl Pool {
     /// # Panics
     /// When a unit panicked, on any thread.
     pub fn run(&self, units: Range<usize>, stop: &Stop, task: &Task) -> usize {
-        if self.workers.is_empty() || units.len() <= 1 {
+        // A forked child has none of the workers, and a lock that may be held by a thread that is not there.
+        if self.workers.is_empty() || units.len() <= 1 || self.process.is_parent() {
             for unit in units.clone() {
                 task(0, unit);
                 if stop() {
@@ -170,6 +174,11 @@ impl Drop for Pool {
         self.shared.stop.store(true, Ordering::SeqCst);
         for worker in &mut self.workers {
             if let Some(handle) = worker.handle.take() {
+                if self.process.is_parent() {
+                    // There is no thread to wait for, and its handle speaks of one that lives elsewhere.
+                    std::mem::forget(handle);
+                    continue;
+                }
                 handle.thread().unpark();
                 // A worker catches the panics of its units, so joining cannot fail in a way that matters.
                 let _ = handle.join();
