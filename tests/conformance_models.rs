@@ -12,7 +12,30 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Models that must agree with their reference.
-const MODELS: [&str; 3] = ["llama", "llama3", "mistral"];
+const MODELS: [&str; 22] = [
+    "bloom",
+    "cohere",
+    "ernie4_5",
+    "falcon",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "granite",
+    "hunyuan",
+    "llama",
+    "llama3",
+    "mistral",
+    "nemotron",
+    "olmo2",
+    "phi2",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "seedoss",
+    "smollm3",
+    "stablelm",
+    "starcoder2",
+];
 
 /// Types of the `quant` folder that must agree with theirs.
 const TYPES: [&str; 19] = [

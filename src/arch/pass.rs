@@ -1,13 +1,13 @@
 //! One run of a program over a batch of segments: prefill, decode and several sessions at once are the same path.
 
-use super::program::{Heads, Input, Op, Program, Register};
+use super::program::{Input, Op, Program, Register, Rope};
 use crate::error::Result;
 use crate::gguf::File;
-use crate::kernels::RopeStyle;
-use crate::kv::{Cache, KvShape, LayerCache, Layers};
+use crate::kv::{Cache, LayerCache, Layers};
 use crate::ops::{
-    Angles, AttentionArgs, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, LinearScratch, Machine, Part, Progress, RopeArgs,
-    Shared, Source, attention, embed, linear, rope_and_store,
+    Angles, AttentionArgs, AttentionLayer, AttentionScratch, EmbedArgs, KvBlocks, KvBlocksMut, KvElement, LinearScratch, Machine,
+    NormArgs, Part, Progress, RopeArgs, RopeParams, Rotation, Shared, Source, attention, embed, linear, norm, rope,
+    rope_and_store, softcap,
 };
 use crate::tensor::Buffer;
 use std::ops::Range;
@@ -25,11 +25,18 @@ pub struct Segment<'a> {
 /// Scratch of a pass, sized once: a pass allocates nothing.
 pub struct Scratch {
     registers: Buffer<f32>,
-    cos: Buffer<f32>,
-    sin: Buffer<f32>,
+    angles: Vec<AngleRows>,
+    rows: Buffer<f32>,
     linear: LinearScratch,
     attention: AttentionScratch,
     batch: usize,
+    context: usize,
+}
+
+/// Sines and cosines of one rotation for every token of the batch.
+struct AngleRows {
+    cos: Buffer<f32>,
+    sin: Buffer<f32>,
 }
 
 impl Scratch {
@@ -38,14 +45,17 @@ impl Scratch {
     /// # Errors
     /// Out of memory.
     pub fn new(program: &Program, batch: usize, context: usize, threads: usize) -> Result<Scratch> {
-        let p = &program.params;
+        let angles = |rope: &RopeParams| {
+            Ok(AngleRows { cos: Buffer::new(rope.pairs() * batch)?, sin: Buffer::new(rope.pairs() * batch)? })
+        };
         Ok(Scratch {
             registers: Buffer::new(program.width * batch)?,
-            cos: Buffer::new(program.rope.pairs() * batch)?,
-            sin: Buffer::new(program.rope.pairs() * batch)?,
+            angles: program.ropes.iter().map(angles).collect::<Result<_>>()?,
+            rows: Buffer::new(program.widest * threads)?,
             linear: LinearScratch::new(batch, program.depth, program.float, threads)?,
-            attention: AttentionScratch::new(threads, p.heads, p.kv_heads, p.head_dim, p.value_dim, context)?,
+            attention: AttentionScratch::new(threads, &program.attention, context)?,
             batch,
+            context,
         })
     }
 }
@@ -90,86 +100,104 @@ impl Pass<'_> {
     }
 
     /// The sines and cosines of every position of the batch.
-    fn angles(&mut self, segments: &[Segment]) {
-        let pairs = self.program.rope.pairs();
-        let mut row = 0;
-        for segment in segments {
-            let rows = row * pairs..(row + segment.tokens.len()) * pairs;
-            row += segment.tokens.len();
-            let start = segment.cache.len();
-            let mut angles = Angles { cos: &mut self.scratch.cos[rows.clone()], sin: &mut self.scratch.sin[rows] };
-            angles.fill(self.machine, &self.program.rope, &|token| start + token, segment.tokens.len());
+    fn angles(&mut self, segments: &mut [Segment]) {
+        let context = self.scratch.context;
+        for (params, AngleRows { cos, sin }) in self.program.ropes.iter().zip(&mut self.scratch.angles) {
+            let pairs = params.pairs();
+            for (segment, rows) in each(segments) {
+                let rows = rows.start * pairs..rows.end * pairs;
+                let mut angles = Angles { cos: &mut cos[rows.clone()], sin: &mut sin[rows] };
+                angles.fill(self.machine, params, context, segment.cache.len());
+            }
         }
     }
 
     fn step(&mut self, op: &Op, segments: &mut [Segment], tokens: usize) {
-        let (machine, file, eps) = (self.machine, self.file, self.program.params.eps);
-        let Scratch { registers, cos, sin, linear: linear_scratch, attention: attention_scratch, batch } = &mut *self.scratch;
+        let (machine, file, program) = (self.machine, self.file, self.program);
+        let Scratch {
+            registers, angles, rows: scratch_rows, linear: linear_scratch, attention: attention_scratch, batch, ..
+        } = &mut *self.scratch;
         let registers = Registers { values: Shared::new(registers), batch: *batch };
+        let all = |register: &Register| registers.rows(*register, 0..tokens);
+        let rotation = |rope: &Option<Rope>, rows: &Range<usize>| match rope {
+            None => Rotation::NONE,
+            Some(Rope { index, offset }) => {
+                let (params, AngleRows { cos, sin }) = (&program.ropes[*index], &angles[*index]);
+                let (style, pairs) = (params.style, params.pairs());
+                let rows = rows.start * pairs..rows.end * pairs;
+                Rotation { style, pairs, cos: &cos[rows.clone()], sin: &sin[rows], offset: *offset }
+            }
+        };
         match op {
-            Op::Embed { table, out } => {
+            Op::Embed { table, positions, scale, out } => {
                 for (segment, rows) in each(segments) {
-                    embed(machine, table.weights(file), segment.tokens, registers.rows(*out, rows));
+                    let args = EmbedArgs {
+                        table: table.weights(file),
+                        positions: positions.as_ref().map(|positions| positions.weights(file)),
+                        scale: *scale,
+                        tokens: segment.tokens,
+                        start: segment.cache.len(),
+                    };
+                    embed(machine, args, registers.rows(*out, rows), scratch_rows);
                 }
             }
             Op::Linear { input, products } => {
-                let all = |register: &Register| &*registers.rows(*register, 0..tokens);
                 let source = match input {
                     Input::Plain(x) => Source::Plain(all(x)),
-                    Input::RmsNorm(x, weight) => Source::RmsNorm { x: all(x), weight, eps },
-                    Input::SwiGlu(gate, up) => Source::SwiGlu { gate: all(gate), up: all(up) },
+                    Input::Norm(x, norm) => Source::Norm(all(x), norm),
+                    Input::Activated(activation, x) => Source::Activated(*activation, all(x)),
+                    Input::Gated(activation, gate, up) => Source::Gated(*activation, all(gate), all(up)),
                 };
                 let parts = products.iter().map(|product| Part {
                     weights: product.matrix.weights(file),
                     bias: product.bias.as_deref(),
-                    out: registers.rows(product.out, 0..tokens),
-                    residual: product.residual.map(|residual| registers.rows(residual, 0..tokens)),
+                    scale: product.scale,
+                    out: all(&product.out),
+                    residual: product.residual.as_ref().map(all),
                 });
                 linear(machine, source, tokens, parts, linear_scratch);
             }
-            Op::RopeStore { query, key, value, heads } => {
-                let pairs = self.program.rope.pairs();
+            Op::Norm { x, norm: params, out, residual } => {
+                let x = x.as_ref().map(|x| &*all(x));
+                let args = NormArgs { x, norm: params, out: all(out), residual: residual.as_ref().map(all), tokens };
+                norm(machine, args, scratch_rows);
+            }
+            Op::Rope { x, head_dim, rope: index } => {
+                rope(machine, all(x), *head_dim, tokens, rotation(&Some(*index), &(0..tokens)));
+            }
+            Op::RopeStore { query, key, value, rope, layer } => {
                 for (segment, rows) in each(segments) {
-                    let angles = rows.start * pairs..rows.end * pairs;
-                    let angles = (self.program.rope.style, &cos[angles.clone()], &sin[angles]);
+                    let rotation = rotation(rope, &rows);
                     let tensors = [*query, *key, *value].map(|register| registers.rows(register, rows.clone()));
-                    let start = segment.cache.len();
+                    let (start, attention) = (segment.cache.len(), &program.attention[*layer]);
                     let Cache { layers, table, .. } = &mut *segment.cache;
                     match layers {
-                        Layers::F16(layers) => {
-                            rope_store(machine, tensors, angles, *heads, &mut layers[heads.layer], table, start)
-                        }
-                        Layers::F32(layers) => {
-                            rope_store(machine, tensors, angles, *heads, &mut layers[heads.layer], table, start)
-                        }
+                        Layers::F16(layers) => store(machine, tensors, rotation, attention, &mut layers[*layer], table, start),
+                        Layers::F32(layers) => store(machine, tensors, rotation, attention, &mut layers[*layer], table, start),
                     }
                 }
             }
-            Op::Attend { query, out, heads } => {
+            Op::Attend { query, out, layer } => {
                 for (segment, rows) in each(segments) {
                     let tensors = [*query, *out].map(|register| registers.rows(register, rows.clone()));
-                    let (start, table) = (segment.cache.len(), segment.cache.table.as_slice());
+                    let (start, attention) = (segment.cache.len(), &program.attention[*layer]);
+                    let (table, scratch) = (segment.cache.table.as_slice(), &mut *attention_scratch);
                     match &segment.cache.layers {
-                        Layers::F16(layers) => {
-                            attend(machine, tensors, *heads, &layers[heads.layer], table, start, attention_scratch)
-                        }
-                        Layers::F32(layers) => {
-                            attend(machine, tensors, *heads, &layers[heads.layer], table, start, attention_scratch)
-                        }
+                        Layers::F16(layers) => attend(machine, tensors, attention, &layers[*layer], table, start, scratch),
+                        Layers::F32(layers) => attend(machine, tensors, attention, &layers[*layer], table, start, scratch),
                     }
                 }
             }
-            Op::Logits { x, norm, table } => {
+            Op::Logits { x, norm, table, bias, scale, cap } => {
                 for (segment, rows) in each(segments) {
                     let Some(logits) = segment.logits.as_deref_mut() else { continue };
-                    let source = Source::RmsNorm { x: registers.rows(*x, rows.end - 1..rows.end), weight: norm, eps };
-                    linear(
-                        machine,
-                        source,
-                        1,
-                        [Part { weights: table.weights(file), bias: None, out: logits, residual: None }],
-                        linear_scratch,
-                    );
+                    let source = Source::Norm(registers.rows(*x, rows.end - 1..rows.end), norm);
+                    let (weights, bias) = (table.weights(file), bias.as_deref());
+                    let part = Part { weights, bias, scale: *scale, out: &mut *logits, residual: None };
+                    linear(machine, source, 1, [part], linear_scratch);
+                    if *cap > 0.0 {
+                        softcap(machine, logits, *cap);
+                    }
                 }
             }
         }
@@ -202,38 +230,30 @@ impl<'a> Registers<'a> {
     }
 }
 
-fn rope_store<T: KvElement>(
+fn store<T: KvElement>(
     machine: Machine,
     [query, key, value]: [&mut [f32]; 3],
-    angles: (RopeStyle, &[f32], &[f32]),
-    heads: Heads,
-    layer: &mut LayerCache<T>,
+    rotation: Rotation,
+    layer: &AttentionLayer,
+    LayerCache { keys, values }: &mut LayerCache<T>,
     table: &[u32],
     start: usize,
 ) {
-    let KvShape { heads: kv_heads, head_dim, value_dim } = heads.kv;
-    let tokens = query.len() / (heads.heads * head_dim);
-    let LayerCache { keys, values } = layer;
+    let tokens = query.len() / (layer.heads * layer.head_dim);
     let cache = KvBlocksMut { keys, values, table };
-    rope_and_store(
-        machine,
-        RopeArgs { query, key, value, angles, cache, heads: heads.heads, kv_heads, head_dim, value_dim, start, tokens },
-    );
+    rope_and_store(machine, RopeArgs { query, key, value, rotation, layer, cache, start, tokens });
 }
 
 fn attend<T: KvElement>(
     machine: Machine,
     [query, out]: [&mut [f32]; 2],
-    heads: Heads,
-    layer: &LayerCache<T>,
+    layer: &AttentionLayer,
+    LayerCache { keys, values }: &LayerCache<T>,
     table: &[u32],
     start: usize,
     scratch: &mut AttentionScratch,
 ) {
-    let KvShape { heads: kv_heads, head_dim, value_dim } = heads.kv;
-    let tokens = query.len() / (heads.heads * head_dim);
-    let cache = KvBlocks { keys: &layer.keys, values: &layer.values, table };
-    let args =
-        AttentionArgs { query, out, cache, heads: heads.heads, kv_heads, head_dim, value_dim, scale: heads.scale, start, tokens };
-    attention(machine, args, scratch);
+    let tokens = query.len() / (layer.heads * layer.head_dim);
+    let cache = KvBlocks { keys, values, table };
+    attention(machine, AttentionArgs { query, out, cache, layer, start, tokens }, scratch);
 }

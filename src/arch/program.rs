@@ -2,12 +2,11 @@
 //! measured by code that knows no architecture.
 
 use super::params::Params;
-use super::weights::{Binder, Matrix};
+use super::weights::Matrix;
 use crate::error::{Error, Result};
-use crate::gguf::File;
-use crate::kernels::Kernels;
+use crate::kernels::Activation;
 use crate::kv::KvShape;
-use crate::ops::RopeParams;
+use crate::ops::{AttentionLayer, Norm, RopeParams};
 
 /// A value of the pass: one row of `width` floats for each token of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +21,12 @@ pub struct Register {
 pub enum Input {
     /// The register.
     Plain(Register),
-    /// The register, RMS-normalized with these gains.
-    RmsNorm(Register, Vec<f32>),
-    /// `silu(first) * second`.
-    SwiGlu(Register, Register),
+    /// The register, normalized.
+    Norm(Register, Norm),
+    /// The register through a function.
+    Activated(Activation, Register),
+    /// The first register through a function, times the second.
+    Gated(Activation, Register, Register),
 }
 
 /// One product of an [`Op::Linear`].
@@ -34,23 +35,21 @@ pub struct Product {
     pub matrix: Matrix,
     /// Added to every row.
     pub bias: Option<Vec<f32>>,
+    /// Multiplies the result.
+    pub scale: f32,
     /// Receives the result.
     pub out: Register,
     /// The result is added to this register, too.
     pub residual: Option<Register>,
 }
 
-/// Heads of an attention layer.
+/// Which rotation an operation applies.
 #[derive(Clone, Copy, Debug)]
-pub struct Heads {
-    /// Index of the layer in the cache.
-    pub layer: usize,
-    /// Query heads.
-    pub heads: usize,
-    /// What is cached.
-    pub kv: KvShape,
-    /// Multiplies the scores.
-    pub scale: f32,
+pub struct Rope {
+    /// Index in [`Program::ropes`].
+    pub index: usize,
+    /// Elements of a head in front of those that rotate.
+    pub offset: usize,
 }
 
 /// A step of the pass.
@@ -59,6 +58,10 @@ pub enum Op {
     Embed {
         /// One row per token id.
         table: Matrix,
+        /// One row per position, added.
+        positions: Option<Matrix>,
+        /// Multiplies the rows of `table`.
+        scale: f32,
         /// Receives the rows.
         out: Register,
     },
@@ -69,6 +72,26 @@ pub enum Op {
         /// The products.
         products: Vec<Product>,
     },
+    /// Normalizes rows.
+    Norm {
+        /// The rows; `None`: those of `out`.
+        x: Option<Register>,
+        /// The norm.
+        norm: Norm,
+        /// Receives the result.
+        out: Register,
+        /// The result is added to this register, too.
+        residual: Option<Register>,
+    },
+    /// Rotates heads in place, where that does not happen on the way to the cache.
+    Rope {
+        /// The heads.
+        x: Register,
+        /// Elements of one.
+        head_dim: usize,
+        /// The rotation.
+        rope: Rope,
+    },
     /// Rotates queries and keys; stores keys and values.
     RopeStore {
         /// Queries.
@@ -77,8 +100,10 @@ pub enum Op {
         key: Register,
         /// Values.
         value: Register,
-        /// The layer.
-        heads: Heads,
+        /// The rotation, unless there is none.
+        rope: Option<Rope>,
+        /// Index in [`Program::attention`] and of the layer in the cache.
+        layer: usize,
     },
     /// Attention over the cache.
     Attend {
@@ -86,39 +111,61 @@ pub enum Op {
         query: Register,
         /// Receives the heads' outputs.
         out: Register,
-        /// The layer.
-        heads: Heads,
+        /// As in [`Op::RopeStore`].
+        layer: usize,
     },
     /// Final norm and vocabulary product, for the last token of the segments that want logits.
     Logits {
         /// The residual stream.
         x: Register,
-        /// Gains of the norm.
-        norm: Vec<f32>,
+        /// The norm.
+        norm: Norm,
         /// One row per token id.
         table: Matrix,
+        /// Added to the logits.
+        bias: Option<Vec<f32>>,
+        /// Multiplies the logits.
+        scale: f32,
+        /// Logits become `cap * tanh(logit / cap)`; 0: they do not.
+        cap: f32,
     },
 }
 
 impl Op {
+    /// Every register that the operation reads or writes.
+    fn registers(&self) -> Vec<Register> {
+        match self {
+            Op::Embed { out, .. } => vec![*out],
+            Op::Linear { input, products } => {
+                let mut registers = match input {
+                    Input::Plain(x) | Input::Norm(x, _) | Input::Activated(_, x) => vec![*x],
+                    Input::Gated(_, gate, up) => vec![*gate, *up],
+                };
+                registers.extend(products.iter().flat_map(|product| [Some(product.out), product.residual]).flatten());
+                registers
+            }
+            Op::Norm { x, out, residual, .. } => [*x, Some(*out), *residual].into_iter().flatten().collect(),
+            Op::Rope { x, .. } => vec![*x],
+            Op::RopeStore { query, key, value, .. } => vec![*query, *key, *value],
+            Op::Attend { query, out, .. } => vec![*query, *out],
+            Op::Logits { x, .. } => vec![*x],
+        }
+    }
+
     /// Whether no two registers of the operation share memory: what lets it hold slices of all of them at once.
     fn registers_are_disjoint(&self) -> bool {
-        let mut registers = Vec::new();
-        match self {
-            Op::Embed { out, .. } => registers.push(*out),
-            Op::Linear { input, products } => {
-                match input {
-                    Input::Plain(x) | Input::RmsNorm(x, _) => registers.push(*x),
-                    Input::SwiGlu(gate, up) => registers.extend([*gate, *up]),
-                }
-                registers.extend(products.iter().flat_map(|product| [Some(product.out), product.residual]).flatten());
-            }
-            Op::RopeStore { query, key, value, .. } => registers.extend([*query, *key, *value]),
-            Op::Attend { query, out, .. } => registers.extend([*query, *out]),
-            Op::Logits { x, .. } => registers.push(*x),
-        }
+        let registers = self.registers();
         let disjoint = |a: &Register, b: &Register| a.offset + a.width <= b.offset || b.offset + b.width <= a.offset;
         registers.iter().enumerate().all(|(index, a)| registers[..index].iter().all(|b| disjoint(a, b)))
+    }
+
+    /// The matrices of its products.
+    fn matrices(&self) -> Vec<&Matrix> {
+        match self {
+            Op::Linear { products, .. } => products.iter().map(|product| &product.matrix).collect(),
+            Op::Logits { table, .. } => vec![table],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -128,94 +175,61 @@ pub struct Program {
     pub ops: Vec<Op>,
     /// The hyper-parameters.
     pub params: Params,
-    /// The rotation of queries and keys.
-    pub rope: RopeParams,
-    /// What each layer caches.
+    /// The rotations of queries and keys.
+    pub ropes: Vec<RopeParams>,
+    /// The attention layers.
+    pub attention: Vec<AttentionLayer>,
+    /// What each of them caches.
     pub kv: Vec<KvShape>,
     /// Token ids: rows of the vocabulary product.
     pub vocab: usize,
     /// Floats per token of the batch that registers take.
     pub width: usize,
+    /// Width of the widest register.
+    pub widest: usize,
     /// Greatest input width of a product.
     pub depth: usize,
     /// Whether some product has float weights.
     pub float: bool,
+    /// Positions that the model knows at all: rows of a table of learned positions.
+    pub positions: Option<usize>,
 }
 
-/// Writes a program down.
-pub struct Builder<'a> {
-    /// The hyper-parameters.
-    pub params: Params,
-    /// Finds tensors.
-    pub bind: Binder<'a>,
-    /// The rotation; set by the architecture.
-    pub rope: Option<RopeParams>,
-    /// Operations so far.
-    pub ops: Vec<Op>,
-    kv: Vec<KvShape>,
-    top: usize,
-    width: usize,
-}
-
-impl<'a> Builder<'a> {
-    /// An empty program.
-    #[must_use]
-    pub fn new(file: &'a File, kernels: &'a Kernels, params: Params) -> Builder<'a> {
-        Builder { params, bind: Binder::new(file, kernels), rope: None, ops: Vec::new(), kv: Vec::new(), top: 0, width: 0 }
-    }
-
-    /// A new register. Registers are a stack: see [`Builder::release`].
-    pub fn register(&mut self, width: usize) -> Register {
-        // Rows start on cache lines whatever the width.
-        let register = Register { offset: self.top, width };
-        self.top += width.next_multiple_of(32);
-        self.width = self.width.max(self.top);
-        register
-    }
-
-    /// Gives `register` and all registers taken after it back; their room is used again.
-    pub fn release(&mut self, register: Register) {
-        self.top = register.offset;
-    }
-
-    /// Declares the next attention layer.
-    pub fn attention_layer(&mut self, heads: usize, kv: KvShape) -> Heads {
-        self.kv.push(kv);
-        Heads { layer: self.kv.len() - 1, heads, kv, scale: (1.0 / (kv.head_dim as f64).sqrt()) as f32 }
-    }
-
-    /// The finished program.
+impl Program {
+    /// A program of these operations.
     ///
     /// # Errors
     /// When the architecture wrote nonsense: a defect, not a property of the file.
-    pub fn finish(self) -> Result<Program> {
-        let mut vocab = None;
-        let (mut depth, mut float) = (0, false);
-        for op in &self.ops {
-            if !op.registers_are_disjoint() {
-                return Err(Error::Internal(format!(
-                    "architecture {} uses a register twice in one operation",
-                    self.params.architecture
-                )));
-            }
-            match op {
-                Op::Linear { products, .. } => {
-                    for product in products {
-                        depth = depth.max(product.matrix.depth);
-                        float |= product.matrix.is_float();
-                    }
-                }
-                Op::Logits { table, .. } => {
-                    vocab = Some(table.rows);
-                    depth = depth.max(table.depth);
-                    float |= table.is_float();
-                }
-                Op::Embed { .. } | Op::RopeStore { .. } | Op::Attend { .. } => {}
-            }
+    pub fn new(
+        params: Params,
+        ops: Vec<Op>,
+        width: usize,
+        ropes: Vec<RopeParams>,
+        attention: Vec<AttentionLayer>,
+    ) -> Result<Program> {
+        let nonsense = |what: &str| Error::Internal(format!("architecture {} {what}", params.architecture));
+        if !ops.iter().all(Op::registers_are_disjoint) {
+            return Err(nonsense("uses a register twice in one operation"));
         }
-        let (Some(vocab), Some(rope)) = (vocab, self.rope) else {
-            return Err(Error::Internal(format!("architecture {} wrote no logits or no rotation", self.params.architecture)));
+        let Some(vocab) = ops.iter().find_map(|op| if let Op::Logits { table, .. } = op { Some(table.rows) } else { None })
+        else {
+            return Err(nonsense("wrote no logits"));
         };
-        Ok(Program { ops: self.ops, params: self.params, rope, kv: self.kv, vocab, width: self.width, depth, float })
+        let matrices = || ops.iter().flat_map(Op::matrices);
+        let positions =
+            |op: &Op| if let Op::Embed { positions, .. } = op { positions.as_ref().map(|table| table.rows) } else { None };
+        Ok(Program {
+            kv: attention.iter().map(KvShape::of).collect(),
+            vocab,
+            width,
+            widest: ops.iter().flat_map(Op::registers).map(|register| register.width).max().unwrap_or(0),
+            depth: matrices().map(|matrix| matrix.depth).max().unwrap_or(0),
+            float: matrices().any(Matrix::is_float),
+            positions: ops.iter().find_map(positions),
+            ops,
+            params,
+            ropes,
+            attention,
+        })
     }
 }

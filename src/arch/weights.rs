@@ -5,10 +5,14 @@ use crate::gguf::{File, TensorInfo};
 use crate::kernels::Kernels;
 use crate::ops::Weights;
 
-/// A bound weight matrix. Its bytes stay in the file.
+/// A bound weight matrix, or some rows of one. Its bytes stay in the file.
 #[derive(Clone, Debug)]
 pub struct Matrix {
     tensor: TensorInfo,
+    /// Where its rows begin in the tensor.
+    first: usize,
+    /// Rows of the tensor.
+    total: usize,
     /// Outputs.
     pub rows: usize,
     /// Inputs.
@@ -19,7 +23,25 @@ impl Matrix {
     /// The matrix with its bytes.
     #[must_use]
     pub fn weights<'a>(&self, file: &'a File) -> Weights<'a> {
-        Weights { dtype: self.tensor.dtype, bytes: file.data(&self.tensor), rows: self.rows, depth: self.depth }
+        let bytes = file.data(&self.tensor);
+        let per_row = bytes.len() / self.total;
+        let bytes = &bytes[self.first * per_row..(self.first + self.rows) * per_row];
+        Weights { dtype: self.tensor.dtype, bytes, rows: self.rows, depth: self.depth }
+    }
+
+    /// The matrix cut into parts of these many rows, from the first row on.
+    ///
+    /// # Panics
+    /// When it has fewer rows.
+    #[must_use]
+    pub fn split<const N: usize>(&self, rows: [usize; N]) -> [Matrix; N] {
+        assert!(rows.iter().sum::<usize>() <= self.rows, "rows of the parts");
+        let mut first = self.first;
+        rows.map(|rows| {
+            let part = Matrix { first, rows, ..self.clone() };
+            first += rows;
+            part
+        })
     }
 
     /// Whether the elements are floats: products then take float inputs.
@@ -50,7 +72,25 @@ impl<'a> Binder<'a> {
     /// A matrix that may be absent.
     pub fn optional_matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Option<Matrix>> {
         let Some(tensor) = self.tensor(name, &[depth, rows])? else { return Ok(None) };
-        Ok(Some(Matrix { tensor: tensor.clone(), rows, depth }))
+        Ok(Some(Matrix { tensor: tensor.clone(), first: 0, total: rows, rows, depth }))
+    }
+
+    /// `count` matrices of `rows` outputs and `depth` inputs, one below the other.
+    pub fn stack(&self, name: &str, count: usize, rows: usize, depth: usize) -> Result<Matrix> {
+        let tensor = self.tensor(name, &[depth, rows, count])?.ok_or_else(|| missing(name))?;
+        Ok(Matrix { tensor: tensor.clone(), first: 0, total: count * rows, rows: count * rows, depth })
+    }
+
+    /// Whether the file has a tensor of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.file.tensor(name).is_some()
+    }
+
+    /// `count` vectors of `len` elements, one after the other.
+    pub fn vectors(&self, name: &str, count: usize, len: usize) -> Result<Vec<f32>> {
+        let tensor = self.tensor(name, &[len, count])?.ok_or_else(|| missing(name))?;
+        self.decode(tensor, count * len)
     }
 
     /// The number of rows of a matrix with `depth` inputs.
@@ -64,6 +104,12 @@ impl<'a> Binder<'a> {
         }
     }
 
+    /// The length of a vector.
+    pub fn len(&self, name: &str) -> Result<usize> {
+        let tensor = self.file.tensor(name).ok_or_else(|| missing(name))?;
+        usize::try_from(tensor.dims.first().copied().unwrap_or(0)).map_err(|_| shape_error(tensor, &[1]))
+    }
+
     /// A vector of `len` elements, as f32.
     pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
         self.optional_vector(name, len)?.ok_or_else(|| missing(name))
@@ -72,9 +118,13 @@ impl<'a> Binder<'a> {
     /// A vector that may be absent.
     pub fn optional_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
         let Some(tensor) = self.tensor(name, &[len])? else { return Ok(None) };
+        self.decode(tensor, len).map(Some)
+    }
+
+    fn decode(&self, tensor: &TensorInfo, len: usize) -> Result<Vec<f32>> {
         let mut values = try_vec(len, 0.0)?;
         self.kernels.decode(tensor.dtype, self.file.data(tensor), &mut values);
-        Ok(Some(values))
+        Ok(values)
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Option<&'a TensorInfo>> {

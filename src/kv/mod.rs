@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result, try_vec};
 use crate::kernels::KV_BLOCK;
-use crate::ops::KvElement;
+use crate::ops::{AttentionLayer, KvElement};
 use crate::tensor::Buffer;
 use half::f16;
 
@@ -39,6 +39,14 @@ pub struct KvShape {
     pub head_dim: usize,
     /// Elements of a value head.
     pub value_dim: usize,
+}
+
+impl KvShape {
+    /// What a layer needs.
+    #[must_use]
+    pub fn of(layer: &AttentionLayer) -> KvShape {
+        KvShape { heads: layer.kv_heads, head_dim: layer.head_dim, value_dim: layer.value_dim }
+    }
 }
 
 /// One layer's blocks.

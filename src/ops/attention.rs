@@ -5,7 +5,7 @@
 
 use super::{Machine, Shared};
 use crate::error::Result;
-use crate::kernels::{AttendArgs, BlockMask, KV_BLOCK, Kernels, Partial};
+use crate::kernels::{Adjust, AttendArgs, BlockMask, KV_BLOCK, Kernels, Partial};
 use crate::tensor::{Buffer, Zeroed};
 
 /// What a cache is made of.
@@ -39,14 +39,9 @@ pub struct KvBlocksMut<'a, T> {
     pub table: &'a [u32],
 }
 
-/// Arguments of [`attention`].
-pub struct AttentionArgs<'a, T> {
-    /// `tokens` rows of `heads * head_dim`.
-    pub query: &'a [f32],
-    /// Receives `tokens` rows of `heads * value_dim`.
-    pub out: &'a mut [f32],
-    /// The layer's cache, the tokens themselves included.
-    pub cache: KvBlocks<'a, T>,
+/// What an attention layer computes.
+#[derive(Clone, Debug)]
+pub struct AttentionLayer {
     /// Heads of the queries, a multiple of `kv_heads`.
     pub heads: usize,
     /// Heads of keys and values.
@@ -57,7 +52,27 @@ pub struct AttentionArgs<'a, T> {
     pub value_dim: usize,
     /// Multiplies the scores.
     pub scale: f32,
-    /// Position of the first token; the token at position p sees positions `0..=p`.
+    /// Positions that a token sees, itself included; `None`: all up to itself.
+    pub window: Option<usize>,
+    /// Scores become `cap * tanh(score / cap)`; 0: they do not.
+    pub cap: f32,
+    /// Added to scores per position of distance (ALiBi, Press et al. 2021), one per head; empty: nothing is.
+    pub slopes: Vec<f32>,
+    /// A score per head that takes its share of the softmax and has no value; empty: there is none.
+    pub sinks: Vec<f32>,
+}
+
+/// Arguments of [`attention`].
+pub struct AttentionArgs<'a, T> {
+    /// `tokens` rows of `heads * head_dim`.
+    pub query: &'a [f32],
+    /// Receives `tokens` rows of `heads * value_dim`.
+    pub out: &'a mut [f32],
+    /// The layer's cache, the tokens themselves included.
+    pub cache: KvBlocks<'a, T>,
+    /// The layer.
+    pub layer: &'a AttentionLayer,
+    /// Position of the first token.
     pub start: usize,
     /// Rows.
     pub tokens: usize,
@@ -75,25 +90,20 @@ pub struct AttentionScratch {
 }
 
 impl AttentionScratch {
-    /// Room for `threads` threads, heads in groups of `group`, and contexts of up to `context` positions.
+    /// Room for `threads` threads, any one of the layers, and contexts of up to `context` positions.
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(
-        threads: usize,
-        heads: usize,
-        kv_heads: usize,
-        head_dim: usize,
-        value_dim: usize,
-        context: usize,
-    ) -> Result<AttentionScratch> {
-        let queries = tile_queries(heads / kv_heads);
-        let per_tile = queries * (head_dim + KV_BLOCK + 2 * (value_dim + 2));
+    pub fn new(threads: usize, layers: &[AttentionLayer], context: usize) -> Result<AttentionScratch> {
+        let greatest = |size: &dyn Fn(&AttentionLayer) -> usize| layers.iter().map(size).max().unwrap_or(0);
+        let per_tile = greatest(&|layer| Room::size(layer));
+        let queries = greatest(&|layer| tile_queries(layer.heads / layer.kv_heads));
+        let state = greatest(&|layer| layer.heads * (layer.value_dim + 2));
         Ok(AttentionScratch {
             tiles: Buffer::new(threads * per_tile)?,
             per_tile,
             masks: Buffer::new(threads * queries * size_of::<BlockMask>() / size_of::<u64>())?,
-            partials: Buffer::new(context.div_ceil(KV_BLOCK) * heads * (value_dim + 2))?,
+            partials: Buffer::new(context.div_ceil(KV_BLOCK) * state)?,
         })
     }
 }
@@ -103,18 +113,24 @@ fn tile_queries(group: usize) -> usize {
     (TILE / group).max(1) * group
 }
 
-/// Attention of consecutive positions over everything up to themselves.
+/// Attention of consecutive positions over everything that they see.
 ///
 /// # Panics
 /// When shapes disagree.
 pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch: &mut AttentionScratch) {
-    let AttentionArgs { query, heads, kv_heads, head_dim, value_dim, start, tokens, .. } = args;
+    let AttentionArgs { query, layer, start, tokens, .. } = args;
+    let AttentionLayer { heads, kv_heads, head_dim, value_dim, window, .. } = *layer;
     assert_eq!(query.len(), tokens * heads * head_dim, "query size");
     assert_eq!(args.out.len(), tokens * heads * value_dim, "attention output");
     let group = heads / kv_heads;
     let tile_tokens = tile_queries(group) / group;
     let tiles = tokens.div_ceil(tile_tokens);
-    let blocks = (start + tokens).div_ceil(KV_BLOCK);
+    // The blocks that the tokens first..first + count see at least a part of.
+    let blocks = |first: usize, count: usize| {
+        let seen = start + first + 1 - window.unwrap_or(usize::MAX).min(start + first + 1);
+        seen / KV_BLOCK..(start + first + count).div_ceil(KV_BLOCK)
+    };
+    let adjusted = layer.cap > 0.0 || !layer.slopes.is_empty();
     let per_tile = scratch.per_tile;
     let mask_words = scratch.masks.len() / machine.pool.threads();
     let (rooms, masks) = (Shared::new(&mut scratch.tiles), Shared::new(&mut scratch.masks));
@@ -131,7 +147,18 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
     // Attends to one block; `state` is overwritten.
     let attend = |room: &mut Room, kv_head: usize, first: usize, count: usize, block: usize, state: Partial| {
         for (index, mask) in room.masks.chunks_exact_mut(group).take(count).enumerate() {
-            mask.fill(causal(block, start + first + index));
+            mask.fill(visible(block, start + first + index, window));
+        }
+        if adjusted {
+            let slopes = layer.slopes.get(kv_head * group..(kv_head + 1) * group);
+            for (index, slope) in room.slopes.chunks_exact_mut(group).take(count).enumerate() {
+                match slopes {
+                    Some(slopes) => slope.copy_from_slice(slopes),
+                    None => slope.fill(0.0),
+                }
+                let offset = (block * KV_BLOCK) as f32 - (start + first + index) as f32;
+                room.offsets[index * group..(index + 1) * group].fill(offset);
+            }
         }
         let at = args.cache.table[block] as usize * kv_heads + kv_head;
         let queries = count * group;
@@ -145,16 +172,29 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
                 keys: &args.cache.keys[at * head_dim * KV_BLOCK..(at + 1) * head_dim * KV_BLOCK],
                 values: &args.cache.values[at * value_dim * KV_BLOCK..(at + 1) * value_dim * KV_BLOCK],
                 masks: &room.masks[..queries],
-                scale: args.scale,
-                adjust: None,
+                scale: layer.scale,
+                adjust: adjusted.then(|| Adjust {
+                    cap: layer.cap,
+                    slopes: &room.slopes[..queries],
+                    offsets: &room.offsets[..queries],
+                }),
                 scores: room.scores,
                 out: state,
             },
         );
     };
-    // Divides by the sums and puts the rows where they belong.
-    let finish = |state: &Partial, normal: &mut [f32], kv_head: usize, first: usize, count: usize| {
-        machine.kernels.normalize(state, value_dim, normal);
+    // Adds what the sinks take, divides by the sums and puts the rows where they belong.
+    let finish = |mut state: Partial, next: &mut [f32], kv_head: usize, first: usize, count: usize| {
+        let queries = count * group;
+        if let Some(sinks) = layer.sinks.get(kv_head * group..(kv_head + 1) * group) {
+            let sink = partial(next, queries, value_dim);
+            sink.max.chunks_exact_mut(group).for_each(|max| max.copy_from_slice(sinks));
+            sink.sum.fill(1.0);
+            sink.acc.fill(0.0);
+            machine.kernels.merge(&mut state, &sink, value_dim);
+        }
+        let normal = &mut next[..queries * value_dim];
+        machine.kernels.normalize(&state, value_dim, normal);
         for (index, row) in normal.chunks_exact(group * value_dim).take(count).enumerate() {
             let at = ((first + index) * heads + kv_head * group) * value_dim;
             // SAFETY: these heads of these tokens are this unit's.
@@ -164,15 +204,17 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
     let room = |thread: usize| {
         // SAFETY: one room and one set of masks per thread.
         let (all, masks) = unsafe { (rooms.part(thread * per_tile, per_tile), masks.part(thread * mask_words, mask_words)) };
-        Room::new(all, masks, tile_tokens * group, head_dim, value_dim)
+        Room::new(all, masks, layer)
     };
 
     // Few tiles and a long context: the blocks are the units, and their states are folded afterwards in ascending order.
-    if tiles == 1 && tokens == 1 && blocks > 1 && kv_heads < 4 * machine.pool.threads() {
+    let seen = blocks(0, tokens);
+    if tokens == 1 && seen.len() > 1 && kv_heads < 4 * machine.pool.threads() {
+        let blocks = seen.len();
         let per_state = group * (value_dim + 2);
         let states = Shared::new(&mut scratch.partials);
         machine.run(kv_heads * blocks, cost, &|thread, unit| {
-            let (kv_head, block) = (unit / blocks, unit % blocks);
+            let (kv_head, block) = (unit / blocks, seen.start + unit % blocks);
             let mut room = room(thread);
             gather(room.query, kv_head, 0, 1);
             // SAFETY: one state per unit.
@@ -188,7 +230,7 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
             for block in 1..blocks {
                 machine.kernels.merge(&mut total, &state(block), value_dim);
             }
-            finish(&total, &mut room.next[..group * value_dim], kv_head, 0, 1);
+            finish(total, room.next, kv_head, 0, 1);
         });
         return;
     }
@@ -204,15 +246,16 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
         let (total, next) = (std::mem::take(&mut room.total), std::mem::take(&mut room.next));
         let state = queries * (value_dim + 2);
         let mut total = partial(&mut total[..state], queries, value_dim);
-        for block in 0..(start + first + count).div_ceil(KV_BLOCK) {
-            if block == 0 {
+        let blocks = blocks(first, count);
+        for block in blocks.clone() {
+            if block == blocks.start {
                 attend(&mut room, kv_head, first, count, block, total.reborrow());
             } else {
                 attend(&mut room, kv_head, first, count, block, partial(&mut next[..state], queries, value_dim));
                 machine.kernels.merge(&mut total, &partial(&mut next[..state], queries, value_dim), value_dim);
             }
         }
-        finish(&total, &mut next[..queries * value_dim], kv_head, first, count);
+        finish(total, next, kv_head, first, count);
     });
 }
 
@@ -223,14 +266,24 @@ struct Room<'a> {
     total: &'a mut [f32],
     next: &'a mut [f32],
     masks: &'a mut [BlockMask],
+    slopes: &'a mut [f32],
+    offsets: &'a mut [f32],
 }
 
 impl<'a> Room<'a> {
-    fn new(all: &'a mut [f32], masks: &'a mut [u64], queries: usize, head_dim: usize, value_dim: usize) -> Room<'a> {
-        let (query, rest) = all.split_at_mut(queries * head_dim);
+    /// Floats that a layer needs.
+    fn size(layer: &AttentionLayer) -> usize {
+        tile_queries(layer.heads / layer.kv_heads) * (layer.head_dim + KV_BLOCK + 2 * (layer.value_dim + 2) + 2)
+    }
+
+    fn new(all: &'a mut [f32], masks: &'a mut [u64], layer: &AttentionLayer) -> Room<'a> {
+        let queries = tile_queries(layer.heads / layer.kv_heads);
+        let (query, rest) = all.split_at_mut(queries * layer.head_dim);
         let (scores, rest) = rest.split_at_mut(queries * KV_BLOCK);
-        let (total, next) = rest.split_at_mut(queries * (value_dim + 2));
-        Room { query, scores, total, next, masks: masks.as_chunks_mut().0 }
+        let (total, rest) = rest.split_at_mut(queries * (layer.value_dim + 2));
+        let (next, rest) = rest.split_at_mut(queries * (layer.value_dim + 2));
+        let (slopes, rest) = rest.split_at_mut(queries);
+        Room { query, scores, total, next, masks: masks.as_chunks_mut().0, slopes, offsets: &mut rest[..queries] }
     }
 }
 
@@ -241,34 +294,42 @@ fn partial(values: &mut [f32], queries: usize, value_dim: usize) -> Partial<'_> 
     Partial { max, sum, acc: &mut acc[..queries * value_dim] }
 }
 
-/// The positions of `block` that the token at `position` sees: all up to itself.
-fn causal(block: usize, position: usize) -> BlockMask {
-    let visible = (position + 1).saturating_sub(block * KV_BLOCK);
-    std::array::from_fn(|word| match visible.saturating_sub(word * 64) {
-        0 => 0,
-        count if count >= 64 => u64::MAX,
-        count => (1 << count) - 1,
-    })
+/// The positions of `block` that the token at `position` sees: the last `window` up to itself.
+fn visible(block: usize, position: usize, window: Option<usize>) -> BlockMask {
+    // The first `count` positions of all.
+    let first = |count: usize| -> BlockMask {
+        let count = count.saturating_sub(block * KV_BLOCK);
+        std::array::from_fn(|word| match count.saturating_sub(word * 64) {
+            0 => 0,
+            count if count >= 64 => u64::MAX,
+            count => (1 << count) - 1,
+        })
+    };
+    let (upto, gone) = (first(position + 1), first((position + 1).saturating_sub(window.unwrap_or(usize::MAX))));
+    std::array::from_fn(|word| upto[word] & !gone[word])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::kernels::RopeStyle;
-    use crate::ops::{KvBlocksMut, Pace, Progress, RopeArgs, rope_and_store};
+    use crate::ops::{KvBlocksMut, Pace, Progress, RopeArgs, Rotation, rope_and_store};
     use crate::quant::Precision;
     use crate::threads::Pool;
     use half::f16;
     use std::sync::atomic::AtomicBool;
 
     #[test]
-    fn causal_masks_show_exactly_what_is_past() {
+    fn masks_show_exactly_what_is_seen() {
         for (block, position) in [(0, 0), (0, 63), (0, 64), (0, 255), (1, 255), (1, 256), (1, 300), (0, 1000)] {
-            let mask = causal(block, position);
-            for lane in 0..KV_BLOCK {
-                let visible = mask[lane / 64] >> (lane % 64) & 1 == 1;
-                assert_eq!(visible, block * KV_BLOCK + lane <= position, "block {block}, position {position}, lane {lane}");
+            for window in [None, Some(1), Some(40), Some(256), Some(300), Some(2000)] {
+                let mask = visible(block, position, window);
+                for lane in 0..KV_BLOCK {
+                    let at = block * KV_BLOCK + lane;
+                    let want = at <= position && window.is_none_or(|window| at + window > position);
+                    let got = mask[lane / 64] >> (lane % 64) & 1 == 1;
+                    assert_eq!(got, want, "block {block}, position {position}, lane {lane}, window {window:?}");
+                }
             }
         }
     }
@@ -277,9 +338,22 @@ mod tests {
     const KV_HEADS: usize = 2;
     const HEAD_DIM: usize = 24;
     const VALUE_DIM: usize = 16;
-    const SCALE: f32 = 0.2;
     /// A table that is not the identity.
     const TABLE: [u32; 3] = [2, 0, 1];
+
+    fn layer() -> AttentionLayer {
+        AttentionLayer {
+            heads: HEADS,
+            kv_heads: KV_HEADS,
+            head_dim: HEAD_DIM,
+            value_dim: VALUE_DIM,
+            scale: 0.2,
+            window: None,
+            cap: 0.0,
+            slopes: Vec::new(),
+            sinks: Vec::new(),
+        }
+    }
 
     /// Values in -1..1 that look random and are the same everywhere.
     fn noise(len: usize, seed: u32) -> Vec<f32> {
@@ -292,7 +366,7 @@ mod tests {
     }
 
     /// Stores `tokens` positions in pieces of `batch` and attends with each piece.
-    fn flash<T: KvElement>(level: Level, threads: usize, batch: usize, tokens: usize) -> Vec<f32> {
+    fn flash<T: KvElement>(layer: &AttentionLayer, level: Level, threads: usize, batch: usize, tokens: usize) -> Vec<f32> {
         let never = AtomicBool::new(false);
         let (kernels, pool) = (Kernels::for_level(level), Pool::new(threads).unwrap());
         let pace = Pace::new(&never, None, Progress::default());
@@ -301,58 +375,46 @@ mod tests {
         let value = noise(tokens * KV_HEADS * VALUE_DIM, 3);
         let mut keys = vec![T::ZERO; TABLE.len() * KV_HEADS * HEAD_DIM * KV_BLOCK];
         let mut values = vec![T::ZERO; TABLE.len() * KV_HEADS * VALUE_DIM * KV_BLOCK];
-        let mut scratch = AttentionScratch::new(threads, HEADS, KV_HEADS, HEAD_DIM, VALUE_DIM, TABLE.len() * KV_BLOCK).unwrap();
+        let mut scratch = AttentionScratch::new(threads, std::slice::from_ref(layer), TABLE.len() * KV_BLOCK).unwrap();
         let mut out = vec![0.0; tokens * HEADS * VALUE_DIM];
         for start in (0..tokens).step_by(batch) {
             let tokens = batch.min(tokens - start);
             let rows = |width: usize| start * width..(start + tokens) * width;
             let cache = KvBlocksMut { keys: &mut keys, values: &mut values, table: &TABLE };
-            rope_and_store(
-                machine,
-                RopeArgs {
-                    query: &mut query[rows(HEADS * HEAD_DIM)],
-                    key: &mut key[rows(KV_HEADS * HEAD_DIM)],
-                    value: &value[rows(KV_HEADS * VALUE_DIM)],
-                    angles: (RopeStyle::Halves, &[], &[]),
-                    cache,
-                    heads: HEADS,
-                    kv_heads: KV_HEADS,
-                    head_dim: HEAD_DIM,
-                    value_dim: VALUE_DIM,
-                    start,
-                    tokens,
-                },
-            );
+            let (query, key) = (&mut query[rows(HEADS * HEAD_DIM)], &mut key[rows(KV_HEADS * HEAD_DIM)]);
+            let (value, rotation) = (&value[rows(KV_HEADS * VALUE_DIM)], Rotation::NONE);
+            rope_and_store(machine, RopeArgs { query, key, value, rotation, layer, cache, start, tokens });
             let cache = KvBlocks { keys: &keys, values: &values, table: &TABLE };
-            let (query, out) = (&query[rows(HEADS * HEAD_DIM)], &mut out[rows(HEADS * VALUE_DIM)]);
-            let shape = (HEADS, KV_HEADS, HEAD_DIM, VALUE_DIM);
-            let (heads, kv_heads, head_dim, value_dim) = shape;
-            let args = AttentionArgs { query, out, cache, heads, kv_heads, head_dim, value_dim, scale: SCALE, start, tokens };
-            attention(machine, args, &mut scratch);
+            let out = &mut out[rows(HEADS * VALUE_DIM)];
+            attention(machine, AttentionArgs { query, out, cache, layer, start, tokens }, &mut scratch);
         }
         out
     }
 
     /// Attention as the textbook has it, in f64.
-    fn reference(tokens: usize) -> Vec<f64> {
+    fn reference(layer: &AttentionLayer, tokens: usize) -> Vec<f64> {
         let (query, key) = (noise(tokens * HEADS * HEAD_DIM, 1), noise(tokens * KV_HEADS * HEAD_DIM, 2));
         let value = noise(tokens * KV_HEADS * VALUE_DIM, 3);
+        let (scale, cap) = (f64::from(layer.scale), f64::from(layer.cap));
         let mut out = Vec::new();
         for token in 0..tokens {
             for head in 0..HEADS {
                 let kv_head = head * KV_HEADS / HEADS;
                 let query = &query[(token * HEADS + head) * HEAD_DIM..][..HEAD_DIM];
-                let weights: Vec<f64> = (0..=token)
+                let first = layer.window.map_or(0, |window| (token + 1).saturating_sub(window));
+                let weights: Vec<f64> = (first..=token)
                     .map(|position| {
                         let key = &key[(position * KV_HEADS + kv_head) * HEAD_DIM..][..HEAD_DIM];
                         let dot: f64 = query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
-                        (dot * f64::from(SCALE)).exp()
+                        let score = if cap > 0.0 { cap * (dot * scale / cap).tanh() } else { dot * scale };
+                        let slope = layer.slopes.get(head).map_or(0.0, |&slope| f64::from(slope));
+                        (score - slope * (token - position) as f64).exp()
                     })
                     .collect();
-                let sum: f64 = weights.iter().sum();
+                let sum = weights.iter().sum::<f64>() + layer.sinks.get(head).map_or(0.0, |&sink| f64::from(sink).exp());
                 out.extend((0..VALUE_DIM).map(|dim| {
                     let at = |position: usize| f64::from(value[(position * KV_HEADS + kv_head) * VALUE_DIM + dim]);
-                    weights.iter().enumerate().map(|(position, weight)| weight * at(position)).sum::<f64>() / sum
+                    weights.iter().zip(first..).map(|(weight, position)| weight * at(position)).sum::<f64>() / sum
                 }));
             }
         }
@@ -367,14 +429,25 @@ mod tests {
     #[test]
     fn equals_the_textbook_and_does_not_depend_on_batch_threads_or_level() {
         let tokens = 600;
-        let (half, single) = (flash::<f16>(Level::Scalar, 1, tokens, tokens), flash::<f32>(Level::Scalar, 1, tokens, tokens));
-        let want = reference(tokens);
-        assert!(error(&single, &want) < 1e-6, "f32 cache: {}", error(&single, &want));
-        assert!(error(&half, &want) < 1e-3, "f16 cache: {}", error(&half, &want));
-        for level in Level::ALL.iter().copied().filter(|level| level.available()) {
-            for (threads, batch) in [(1, 1), (3, 1), (2, 7), (3, 32), (1, 33), (2, 256), (2, 600)] {
-                assert!(flash::<f16>(level, threads, batch, tokens) == half, "{level}, {threads} threads, batch {batch}, f16");
-                assert!(flash::<f32>(level, threads, batch, tokens) == single, "{level}, {threads} threads, batch {batch}, f32");
+        let slopes: Vec<f32> = (0..HEADS).map(|head| 0.5 / (1 << head) as f32).collect();
+        let variants = [
+            layer(),
+            AttentionLayer { window: Some(40), sinks: vec![0.3, -0.1, 1.0, 0.0, 2.0, -3.0], ..layer() },
+            AttentionLayer { window: Some(300), cap: 1.5, ..layer() },
+            AttentionLayer { slopes, ..layer() },
+        ];
+        for layer in &variants {
+            let half = flash::<f16>(layer, Level::Scalar, 1, tokens, tokens);
+            let single = flash::<f32>(layer, Level::Scalar, 1, tokens, tokens);
+            let want = reference(layer, tokens);
+            assert!(error(&single, &want) < 2e-6, "{layer:?}, f32 cache: {}", error(&single, &want));
+            assert!(error(&half, &want) < 1e-3, "{layer:?}, f16 cache: {}", error(&half, &want));
+            for level in Level::ALL.iter().copied().filter(|level| level.available()) {
+                for (threads, batch) in [(1, 1), (3, 1), (2, 7), (3, 32), (1, 33), (2, 256), (2, 600)] {
+                    let what = format!("{layer:?}, {level}, {threads} threads, batch {batch}");
+                    assert!(flash::<f16>(layer, level, threads, batch, tokens) == half, "{what}, f16");
+                    assert!(flash::<f32>(layer, level, threads, batch, tokens) == single, "{what}, f32");
+                }
             }
         }
     }

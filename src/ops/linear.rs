@@ -1,8 +1,9 @@
 //! Matrix products: one input, prepared once, times one or several weight matrices.
 
+use super::Norm;
 use super::{Machine, Shared};
 use crate::error::{Result, try_vec};
-use crate::kernels::{Input, MatmulArgs, Window};
+use crate::kernels::{Activation, Input, MatmulArgs, Window};
 use crate::quant::{ActBlock, BLOCK};
 use crate::tensor::{Buffer, Dtype};
 
@@ -19,28 +20,36 @@ pub struct Weights<'a> {
     pub depth: usize,
 }
 
+impl<'a> Weights<'a> {
+    /// The bytes of one row.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    #[must_use]
+    pub fn row(&self, row: usize) -> &'a [u8] {
+        let bytes = self.bytes.len() / self.rows;
+        &self.bytes[row * bytes..(row + 1) * bytes]
+    }
+
+    /// Whether the elements are floats: products then take float inputs.
+    #[must_use]
+    pub fn is_float(&self) -> bool {
+        self.dtype.block_len() == 1
+    }
+}
+
 /// Where the input of a product comes from, `tokens` rows of `depth`. What stands in front of the product is fused into
 /// its preparation, which walks over the rows anyway.
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
     /// The rows as they are.
     Plain(&'a [f32]),
-    /// The rows, RMS-normalized.
-    RmsNorm {
-        /// The rows.
-        x: &'a [f32],
-        /// `depth` gains.
-        weight: &'a [f32],
-        /// Added to the mean square.
-        eps: f32,
-    },
-    /// `silu(gate) * up`.
-    SwiGlu {
-        /// The rows that gate.
-        gate: &'a [f32],
-        /// The rows that are gated.
-        up: &'a [f32],
-    },
+    /// The rows, normalized.
+    Norm(&'a [f32], &'a Norm),
+    /// The rows through a function.
+    Activated(Activation, &'a [f32]),
+    /// The first rows through a function, times the second.
+    Gated(Activation, &'a [f32], &'a [f32]),
 }
 
 /// One product of a [`linear`] call.
@@ -51,6 +60,8 @@ pub struct Part<'a> {
     pub bias: Option<&'a [f32]>,
     /// Receives `tokens` rows of `weights.rows`.
     pub out: &'a mut [f32],
+    /// Multiplies the result.
+    pub scale: f32,
     /// The result is also added to these rows: the residual stream.
     pub residual: Option<&'a mut [f32]>,
 }
@@ -87,10 +98,14 @@ const UNIT_ROWS: usize = 32;
 /// Kernels work on several rows at once; units are multiples of this.
 const ROW_STEP: usize = 16;
 
+/// Elements of a unit of [`softcap`].
+const SOFTCAP_UNIT: usize = 4096;
+
 /// A part, ready to be shared by threads.
 struct Job<'a> {
     weights: Weights<'a>,
     bias: Option<&'a [f32]>,
+    scale: f32,
     out: Shared<'a, f32>,
     residual: Option<Shared<'a, f32>>,
     /// Rows of a unit.
@@ -117,13 +132,14 @@ pub fn linear<'a>(
     let mut parts = parts.into_iter();
     let (mut units, mut elements) = (0, 0);
     for (job, part) in jobs.iter_mut().zip(&mut parts) {
-        let Part { weights, bias, out, residual } = part;
+        let Part { weights, bias, scale, out, residual } = part;
         assert_eq!(out.len(), tokens * weights.rows, "product output");
         assert!(bias.is_none_or(|bias| bias.len() == weights.rows), "bias width");
         assert!(residual.as_ref().is_none_or(|residual| residual.len() == out.len()), "residual width");
         let row_bytes = weights.bytes.len() / weights.rows;
         let step = if tokens <= 4 { (UNIT_BYTES / row_bytes.max(1)).next_multiple_of(ROW_STEP) } else { UNIT_ROWS };
-        *job = Some(Job { weights, bias, out: Shared::new(out), residual: residual.map(Shared::new), step, first_unit: units });
+        let (out, residual) = (Shared::new(out), residual.map(Shared::new));
+        *job = Some(Job { weights, bias, scale, out, residual, step, first_unit: units });
         units += weights.rows.div_ceil(step);
         elements += tokens * weights.rows * weights.depth;
     }
@@ -132,7 +148,7 @@ pub fn linear<'a>(
     let all = || jobs.iter().flatten();
     let Some(depth) = all().next().map(|job| job.weights.depth) else { return };
     assert!(all().all(|job| job.weights.depth == depth), "input widths of products that share an input");
-    let is_float = |job: &Job| job.weights.dtype.block_len() == 1;
+    let is_float = |job: &Job| job.weights.is_float();
     let (float, quantized) = (all().any(is_float), !all().all(is_float));
 
     prepare(machine, source, tokens, depth, scratch, float, quantized);
@@ -153,12 +169,12 @@ pub fn linear<'a>(
             rows: count,
             depth,
             tokens,
-            input: if dtype.block_len() == 1 { Input::Float(rows) } else { Input::Quantized(blocks, machine.precision) },
+            input: if job.weights.is_float() { Input::Float(rows) } else { Input::Quantized(blocks, machine.precision) },
             out: Window { ptr: job.out.ptr.wrapping_add(first), stride: total_rows },
         };
         // SAFETY: `out` holds `tokens` rows of `total_rows`, and columns `first..first + count` belong to this unit alone.
         unsafe { machine.kernels.matmul(dtype, &args) };
-        if job.bias.is_none() && job.residual.is_none() {
+        if job.bias.is_none() && job.residual.is_none() && job.scale == 1.0 {
             return;
         }
         for token in 0..tokens {
@@ -167,11 +183,25 @@ pub fn linear<'a>(
             if let Some(bias) = job.bias {
                 machine.kernels.add(out, &bias[first..first + count]);
             }
+            if job.scale != 1.0 {
+                machine.kernels.scale(out, job.scale);
+            }
             if let Some(residual) = job.residual {
                 // SAFETY: the same columns of a matrix of the same shape.
                 machine.kernels.add(unsafe { residual.part(token * total_rows + first, count) }, out);
             }
         }
+    });
+}
+
+/// `x = cap * tanh(x / cap)`.
+pub fn softcap(machine: Machine, x: &mut [f32], cap: f32) {
+    let (len, x) = (x.len(), Shared::new(x));
+    // A hyperbolic tangent takes about as long as ten multiplications.
+    machine.run(len.div_ceil(SOFTCAP_UNIT), 10 * len, &|_, unit| {
+        let start = unit * SOFTCAP_UNIT;
+        // SAFETY: units do not overlap.
+        machine.kernels.softcap(unsafe { x.part(start, SOFTCAP_UNIT.min(len - start)) }, cap);
     });
 }
 
@@ -196,13 +226,18 @@ fn prepare(
         let row = unsafe { rows.part(if float { token } else { thread } * depth, depth) };
         let input = match source {
             Source::Plain(x) => &x[range],
-            Source::RmsNorm { x, weight, eps } => {
-                machine.kernels.rms_norm(&x[range], weight, eps, row);
+            Source::Norm(x, norm) => {
+                norm.apply(machine.kernels, &x[range], row);
                 row
             }
-            Source::SwiGlu { gate, up } => {
+            Source::Activated(activation, x) => {
+                row.copy_from_slice(&x[range]);
+                machine.kernels.activate(row, activation);
+                row
+            }
+            Source::Gated(activation, gate, up) => {
                 row.copy_from_slice(&gate[range.clone()]);
-                machine.kernels.swiglu(row, &up[range]);
+                machine.kernels.gate(row, &up[range], activation);
                 row
             }
         };

@@ -5,14 +5,16 @@
 mod attention;
 mod embed;
 mod linear;
+mod norm;
 mod pace;
 mod rope;
 
-pub use attention::{AttentionArgs, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, attention};
-pub use embed::embed;
-pub use linear::{LinearScratch, Part, Source, Weights, linear};
+pub use attention::{AttentionArgs, AttentionLayer, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, attention};
+pub use embed::{EmbedArgs, embed};
+pub use linear::{LinearScratch, Part, Source, Weights, linear, softcap};
+pub use norm::{Norm, NormArgs, norm};
 pub use pace::{Pace, Progress};
-pub use rope::{Angles, RopeArgs, RopeParams, Scaling, rope_and_store};
+pub use rope::{Angles, MAX_HEAD_DIM, RopeArgs, RopeParams, Rotation, Scaling, rope, rope_and_store};
 
 use crate::kernels::Kernels;
 use crate::quant::Precision;

@@ -3,7 +3,7 @@
 //! Sources: RoFormer (Su et al. 2021); linear scaling (Chen et al. 2023); YaRN (Peng et al. 2023, section 3); the
 //! frequency smoothing of Llama 3.1, which files carry as one factor per frequency.
 
-use super::{KvBlocksMut, KvElement, Machine, Shared};
+use super::{AttentionLayer, KvBlocksMut, KvElement, Machine, Shared};
 use crate::kernels::{AttendArgs, KV_BLOCK, Kernels, RopeStyle};
 use half::f16;
 
@@ -38,6 +38,11 @@ pub enum Scaling {
         /// Wavelengths shorter than `original_context / high` are kept.
         high: f64,
     },
+    /// LongRoPE: frequencies as the file's factors have them, and a temperature on the result.
+    Long {
+        /// The temperature.
+        attention_factor: f64,
+    },
 }
 
 /// The rotation of a model: one angle per position and pair of elements.
@@ -47,6 +52,8 @@ pub struct RopeParams {
     pub style: RopeStyle,
     /// Radians per position, one for each pair.
     frequencies: Vec<f64>,
+    /// What replaces them in contexts longer than a length.
+    long: Option<(usize, Vec<f64>)>,
     /// Multiplies sine and cosine.
     magnitude: f64,
 }
@@ -56,16 +63,17 @@ impl RopeParams {
     #[must_use]
     pub fn new(style: RopeStyle, dims: usize, base: f64, scaling: Scaling, factors: Option<&[f32]>) -> RopeParams {
         let pairs = dims / 2;
-        let mut magnitude = 1.0;
-        if let Scaling::Yarn { factor, attention_factor, .. } = scaling {
-            magnitude = attention_factor * (1.0 + 0.1 * libm::log(factor.max(1.0)));
-        }
+        let magnitude = match scaling {
+            Scaling::Yarn { factor, attention_factor, .. } => attention_factor * (1.0 + 0.1 * libm::log(factor.max(1.0))),
+            Scaling::Long { attention_factor } => attention_factor,
+            _ => 1.0,
+        };
         let frequencies = (0..pairs)
             .map(|pair| {
                 let original = libm::pow(base, -2.0 * pair as f64 / dims as f64);
                 let original = original / factors.and_then(|factors| factors.get(pair)).map_or(1.0, |&factor| f64::from(factor));
                 match scaling {
-                    Scaling::None => original,
+                    Scaling::None | Scaling::Long { .. } => original,
                     Scaling::Linear(factor) => original / factor,
                     Scaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
                         // The pair that makes `rotations` turns over the original context.
@@ -86,7 +94,20 @@ impl RopeParams {
                 }
             })
             .collect();
-        RopeParams { style, frequencies, magnitude }
+        RopeParams { style, frequencies, long: None, magnitude }
+    }
+
+    /// The same, but with the frequencies of `long` in contexts of more than `context` positions.
+    #[must_use]
+    pub fn with_long(self, context: usize, long: RopeParams) -> RopeParams {
+        RopeParams { long: Some((context, long.frequencies)), ..self }
+    }
+
+    fn frequencies(&self, context: usize) -> &[f64] {
+        match &self.long {
+            Some((limit, frequencies)) if context > *limit => frequencies,
+            _ => &self.frequencies,
+        }
     }
 
     /// Pairs that rotate: half of the rotated dimensions.
@@ -105,22 +126,65 @@ pub struct Angles<'a> {
 }
 
 impl Angles<'_> {
-    /// Fills the rows for the given positions. In f64 and rounded once, so that every machine gets the same bits.
-    pub fn fill(&mut self, machine: Machine, params: &RopeParams, positions: &(dyn Fn(usize) -> usize + Sync), tokens: usize) {
-        let pairs = params.pairs();
+    /// Fills the rows for the positions from `start` on, in a session of up to `context` positions. In f64 and rounded
+    /// once, so that every machine gets the same bits.
+    pub fn fill(&mut self, machine: Machine, params: &RopeParams, context: usize, start: usize) {
+        let (pairs, frequencies) = (params.pairs(), params.frequencies(context));
+        let tokens = self.cos.len().checked_div(pairs).unwrap_or(0);
         let (cos, sin) = (Shared::new(self.cos), Shared::new(self.sin));
         // A sine takes about as long as a hundred multiplications.
         machine.run(tokens, tokens * pairs * 100, &|_, token| {
             // SAFETY: one row per unit.
             let (cos, sin) = unsafe { (cos.part(token * pairs, pairs), sin.part(token * pairs, pairs)) };
-            let position = positions(token) as f64;
-            for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(&params.frequencies) {
+            let position = (start + token) as f64;
+            for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(frequencies) {
                 let (s, c) = libm::sincos(position * frequency);
                 *cos = (c * params.magnitude) as f32;
                 *sin = (s * params.magnitude) as f32;
             }
         });
     }
+}
+
+/// The angles of some tokens, and what they turn.
+#[derive(Clone, Copy)]
+pub struct Rotation<'a> {
+    /// Which elements form a pair.
+    pub style: RopeStyle,
+    /// Pairs that turn.
+    pub pairs: usize,
+    /// A row of cosines per token.
+    pub cos: &'a [f32],
+    /// A row of sines per token.
+    pub sin: &'a [f32],
+    /// Elements in front of the first pair that stay.
+    pub offset: usize,
+}
+
+impl Rotation<'_> {
+    /// Turns nothing.
+    pub const NONE: Rotation<'static> = Rotation { style: RopeStyle::Halves, pairs: 0, cos: &[], sin: &[], offset: 0 };
+
+    fn apply(&self, kernels: &Kernels, token: usize, head: &mut [f32]) {
+        if self.pairs > 0 {
+            let row = token * self.pairs..(token + 1) * self.pairs;
+            kernels.rope(&mut head[self.offset..], &self.cos[row.clone()], &self.sin[row], self.style);
+        }
+    }
+}
+
+/// Rotates the heads of `tokens` rows.
+///
+/// # Panics
+/// When shapes disagree.
+pub fn rope(machine: Machine, x: &mut [f32], head_dim: usize, tokens: usize, rotation: Rotation) {
+    let width = x.len() / tokens;
+    let rows = Shared::new(x);
+    machine.run(tokens, tokens * width, &|_, token| {
+        // SAFETY: one row per unit.
+        let row = unsafe { rows.part(token * width, width) };
+        row.chunks_exact_mut(head_dim).for_each(|head| rotation.apply(machine.kernels, token, head));
+    });
 }
 
 /// Arguments of [`rope_and_store`].
@@ -131,16 +195,10 @@ pub struct RopeArgs<'a, T> {
     pub key: &'a mut [f32],
     /// `tokens` rows of `kv_heads * value_dim`.
     pub value: &'a [f32],
-    /// The pairs, and a row of cosines and sines per token.
-    pub angles: (RopeStyle, &'a [f32], &'a [f32]),
-    /// Heads of the queries, a multiple of `kv_heads`.
-    pub heads: usize,
-    /// Heads of keys and values.
-    pub kv_heads: usize,
-    /// Elements of a query or key head.
-    pub head_dim: usize,
-    /// Elements of a value head.
-    pub value_dim: usize,
+    /// What turns queries and keys.
+    pub rotation: Rotation<'a>,
+    /// The layer.
+    pub layer: &'a AttentionLayer,
     /// Receives keys and values.
     pub cache: KvBlocksMut<'a, T>,
     /// Position of the first token.
@@ -157,7 +215,8 @@ pub const MAX_HEAD_DIM: usize = 1024;
 /// # Panics
 /// When shapes disagree.
 pub fn rope_and_store<T: KvElement>(machine: Machine, args: RopeArgs<T>) {
-    let RopeArgs { heads, kv_heads, head_dim, value_dim, start, tokens, angles: (style, cos, sin), value, .. } = args;
+    let RopeArgs { start, tokens, rotation, value, .. } = args;
+    let AttentionLayer { heads, kv_heads, head_dim, value_dim, .. } = *args.layer;
     let table = args.cache.table;
     assert!(head_dim <= MAX_HEAD_DIM && value_dim <= MAX_HEAD_DIM, "head size");
     assert_eq!(args.query.len(), tokens * heads * head_dim, "query size");
@@ -165,7 +224,7 @@ pub fn rope_and_store<T: KvElement>(machine: Machine, args: RopeArgs<T>) {
     assert_eq!(value.len(), tokens * kv_heads * value_dim, "value size");
     let (query, key) = (Shared::new(args.query), Shared::new(args.key));
     let (keys, values) = (Shared::new(args.cache.keys), Shared::new(args.cache.values));
-    let (group, pairs) = (heads / kv_heads, cos.len() / tokens);
+    let group = heads / kv_heads;
     // Split by heads: neighbouring positions of a key block share cache lines.
     machine.run(kv_heads, tokens * (heads + kv_heads) * head_dim, &|_, kv_head| {
         let mut narrow = [T::ZERO; MAX_HEAD_DIM];
@@ -178,12 +237,8 @@ pub fn rope_and_store<T: KvElement>(machine: Machine, args: RopeArgs<T>) {
                     key.part((token * kv_heads + kv_head) * head_dim, head_dim),
                 )
             };
-            let angles = token * pairs..(token + 1) * pairs;
-            let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
-            for head in query.chunks_exact_mut(head_dim) {
-                machine.kernels.rope(head, cos, sin, style);
-            }
-            machine.kernels.rope(key, cos, sin, style);
+            query.chunks_exact_mut(head_dim).for_each(|head| rotation.apply(machine.kernels, token, head));
+            rotation.apply(machine.kernels, token, key);
             let block = table[position / KV_BLOCK] as usize * kv_heads + kv_head;
             let lane = position % KV_BLOCK;
             T::narrow(machine.kernels, key, &mut narrow[..head_dim]);

@@ -74,6 +74,9 @@ impl Session {
         if context > trained {
             model.log(LogLevel::Warn, || format!("a context of {context} is longer than the {trained} the model was trained on"));
         }
+        if let Some(positions) = program.positions.filter(|&positions| context > positions) {
+            return Err(Error::OutOfRange(format!("a context of {context}: the model has {positions} learned positions")));
+        }
         let batch = options.batch_size.min(context);
         let mut tokens = Vec::new();
         tokens.try_reserve_exact(context).map_err(|_| Error::OutOfMemory)?;

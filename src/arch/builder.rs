@@ -1,0 +1,377 @@
+//! Writes programs down: registers, norms, and the blocks that transformers are made of.
+
+use super::params::{Keys, Params};
+use super::program::{Input, Op, Product, Program, Register, Rope};
+use super::weights::{Binder, Matrix};
+use crate::error::{Result, try_vec};
+use crate::gguf::File;
+use crate::kernels::{Activation, Kernels, RopeStyle};
+use crate::ops::{AttentionLayer, Norm, RopeParams};
+
+/// Writes a program down.
+pub struct Builder<'a> {
+    /// The hyper-parameters.
+    pub params: Params,
+    /// Metadata under the architecture's name.
+    pub keys: Keys<'a>,
+    /// Finds tensors.
+    pub bind: Binder<'a>,
+    /// Operations so far.
+    pub ops: Vec<Op>,
+    ropes: Vec<RopeParams>,
+    attention: Vec<AttentionLayer>,
+    top: usize,
+    width: usize,
+}
+
+/// How queries and keys are normalized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QkNorm {
+    /// Not at all.
+    #[default]
+    None,
+    /// RMS norm, of heads or of all heads at once, as the tensors say.
+    Rms,
+    /// RMS norm of heads that are rotated already.
+    RmsAfterRope,
+    /// Layer norm of heads, each with gains of its own, where the file has them.
+    OptionalLayer,
+}
+
+/// What makes an attention block differ from the plain one.
+#[derive(Clone, Debug, Default)]
+pub struct Attention {
+    /// The rotation, unless there is none.
+    pub rope: Option<usize>,
+    /// The norm of queries and keys.
+    pub qk_norm: QkNorm,
+    /// See [`AttentionLayer::window`].
+    pub window: Option<usize>,
+    /// Multiplies the scores; `None`: one over the root of the head size.
+    pub scale: Option<f32>,
+    /// See [`AttentionLayer::cap`].
+    pub cap: f32,
+    /// See [`AttentionLayer::slopes`].
+    pub slopes: Vec<f32>,
+    /// Whether the block has sinks (see [`AttentionLayer::sinks`]).
+    pub sinks: bool,
+}
+
+/// A feed-forward block.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedForward {
+    /// The function in its middle.
+    pub activation: Activation,
+    /// Whether what goes through it multiplies a second product.
+    pub gated: bool,
+    /// Width of the middle.
+    pub width: usize,
+    /// What follows `ffn_gate`, `ffn_up` and `ffn_down` in the names of its tensors.
+    pub suffix: &'static str,
+}
+
+/// Where the result of a block goes.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The residual stream that it is added to.
+    pub stream: Register,
+    /// Multiplies it before.
+    pub scale: f32,
+    /// Normalizes it before.
+    pub norm: Option<Norm>,
+}
+
+impl From<Register> for Output {
+    fn from(stream: Register) -> Output {
+        Output { stream, scale: 1.0, norm: None }
+    }
+}
+
+/// The name of a tensor of a block.
+pub fn block(layer: usize, part: &str) -> String {
+    format!("blk.{layer}.{part}")
+}
+
+impl<'a> Builder<'a> {
+    /// An empty program.
+    ///
+    /// # Errors
+    /// Hyper-parameters that are missing or wrong.
+    pub fn new(file: &'a File, kernels: &'a Kernels) -> Result<Builder<'a>> {
+        Ok(Builder {
+            params: Params::read(file)?,
+            keys: Keys::new(file.metadata())?,
+            bind: Binder::new(file, kernels),
+            ops: Vec::new(),
+            ropes: Vec::new(),
+            attention: Vec::new(),
+            top: 0,
+            width: 0,
+        })
+    }
+
+    /// The finished program.
+    ///
+    /// # Errors
+    /// See [`Program::new`].
+    pub fn finish(self) -> Result<Program> {
+        Program::new(self.params, self.ops, self.width, self.ropes, self.attention)
+    }
+
+    /// A new register. Registers are a stack: see [`Builder::release`].
+    pub fn register(&mut self, width: usize) -> Register {
+        // Rows start on cache lines whatever the width.
+        let register = Register { offset: self.top, width };
+        self.top += width.next_multiple_of(32);
+        self.width = self.width.max(self.top);
+        register
+    }
+
+    /// The height of the stack of registers.
+    pub fn mark(&self) -> usize {
+        self.top
+    }
+
+    /// Gives all registers taken since the mark back; their room is used again.
+    pub fn release(&mut self, mark: usize) {
+        self.top = mark;
+    }
+
+    /// The RMS norm `name`.
+    ///
+    /// # Errors
+    /// A missing tensor or key, as in all that bind.
+    pub fn rms_norm(&self, name: &str, width: usize) -> Result<Norm> {
+        let weight = self.bind.vector(&format!("{name}.weight"), width)?;
+        Ok(Norm { weight, bias: None, eps: self.keys.positive("attention.layer_norm_rms_epsilon", None)? as f32, group: width })
+    }
+
+    /// The layer norm `name`, with a bias or without.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn layer_norm(&self, name: &str, width: usize) -> Result<Norm> {
+        let weight = self.bind.vector(&format!("{name}.weight"), width)?;
+        let bias = match self.bind.optional_vector(&format!("{name}.bias"), width)? {
+            Some(bias) => bias,
+            None => try_vec(width, 0.0)?,
+        };
+        let eps = self.keys.positive("attention.layer_norm_epsilon", None)? as f32;
+        Ok(Norm { weight, bias: Some(bias), eps, group: width })
+    }
+
+    /// Declares the rotation that the hyper-parameters describe.
+    ///
+    /// # Errors
+    /// Frequency factors of a wrong shape.
+    pub fn rope(&mut self, style: RopeStyle) -> Result<usize> {
+        let p = &self.params;
+        let make =
+            |factors: Option<Vec<f32>>| RopeParams::new(style, p.rope_dims, p.rope_base, p.rope_scaling, factors.as_deref());
+        let factors = |name: &str| self.bind.optional_vector(name, p.rope_dims / 2);
+        let rope = match (factors("rope_factors_short.weight")?, factors("rope_factors_long.weight")?) {
+            (Some(short), Some(long)) => {
+                let original = self.keys.dimension_or("rope.scaling.original_context_length", p.context)?;
+                make(Some(short)).with_long(original, make(Some(long)))
+            }
+            _ => make(factors("rope_freqs.weight")?),
+        };
+        Ok(self.add_rope(rope))
+    }
+
+    /// Declares a rotation.
+    pub fn add_rope(&mut self, rope: RopeParams) -> usize {
+        self.ropes.push(rope);
+        self.ropes.len() - 1
+    }
+
+    /// Embedded tokens, multiplied by `scale`: the start of the residual stream.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn embed(&mut self, scale: f32) -> Result<Register> {
+        let out = self.register(self.params.width);
+        let table = self.vocabulary("token_embd.weight")?;
+        self.ops.push(Op::Embed { table, positions: None, scale, out });
+        Ok(out)
+    }
+
+    /// A table of one row per token.
+    fn vocabulary(&self, name: &str) -> Result<Matrix> {
+        let vocab = self.bind.rows("token_embd.weight", self.params.width)?;
+        self.bind.matrix(name, vocab, self.params.width)
+    }
+
+    /// Final norm and logits, multiplied by `scale`, then capped unless `cap` is 0. Without a matrix of its own, the output
+    /// is tied to the embedding.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn logits(&mut self, x: Register, norm: Norm, scale: f32, cap: f32) -> Result<()> {
+        let name = if self.bind.has("output.weight") { "output.weight" } else { "token_embd.weight" };
+        let table = self.vocabulary(name)?;
+        let bias = self.bind.optional_vector("output.bias", table.rows)?;
+        self.ops.push(Op::Logits { x, norm, table, bias, scale, cap });
+        Ok(())
+    }
+
+    /// `x`, normalized, for several readers.
+    pub fn normalized(&mut self, x: Register, norm: Norm) -> Register {
+        let out = self.register(x.width);
+        self.ops.push(Op::Norm { x: Some(x), norm, out, residual: None });
+        out
+    }
+
+    /// The product with the matrix of a block, into a new register; with a bias where the file has one.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn product(&mut self, layer: usize, part: &str, rows: usize, depth: usize) -> Result<Product> {
+        let matrix = self.bind.matrix(&block(layer, &format!("{part}.weight")), rows, depth)?;
+        let bias = self.bind.optional_vector(&block(layer, &format!("{part}.bias")), rows)?;
+        Ok(Product { matrix, bias, scale: 1.0, out: self.register(rows), residual: None })
+    }
+
+    /// Products with matrices of their own or, where the file has it, with parts of one that holds all of them.
+    fn products<const N: usize>(
+        &mut self,
+        layer: usize,
+        fused: Option<&str>,
+        parts: [&str; N],
+        rows: [usize; N],
+        depth: usize,
+    ) -> Result<Vec<Product>> {
+        let Some(fused) = fused.filter(|fused| self.bind.has(&block(layer, &format!("{fused}.weight")))) else {
+            return parts.iter().zip(rows).map(|(part, rows)| self.product(layer, part, rows, depth)).collect();
+        };
+        let mark = self.mark();
+        let Product { matrix, bias, .. } = self.product(layer, fused, rows.iter().sum(), depth)?;
+        self.release(mark);
+        let mut bias = bias.as_deref();
+        let products = matrix.split(rows).map(|matrix| {
+            let part = bias.and_then(|bias| bias.split_at_checked(matrix.rows));
+            bias = part.map(|(_, rest)| rest);
+            let out = self.register(matrix.rows);
+            Product { matrix, bias: part.map(|(bias, _)| bias.to_vec()), scale: 1.0, out, residual: None }
+        });
+        Ok(products.into())
+    }
+
+    /// The last product of a block, on its way into the residual stream.
+    fn output(&mut self, layer: usize, part: &str, input: Input, depth: usize, to: Output) -> Result<()> {
+        let Output { stream, scale, norm } = to;
+        let product = self.product(layer, part, stream.width, depth)?;
+        let out = product.out;
+        let residual = if norm.is_some() { None } else { Some(stream) };
+        self.ops.push(Op::Linear { input, products: vec![Product { scale, residual, ..product }] });
+        if let Some(norm) = norm {
+            self.ops.push(Op::Norm { x: None, norm, out, residual: Some(stream) });
+        }
+        Ok(())
+    }
+
+    /// Multi-head attention with grouped keys and values.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn attention(&mut self, layer: usize, input: Input, style: Attention, to: impl Into<Output>) -> Result<()> {
+        let Params { width, heads, head_dim, value_dim, ref kv_heads, .. } = self.params;
+        let kv_heads = kv_heads[layer];
+        let mark = self.mark();
+        let rows = [heads * head_dim, kv_heads * head_dim, kv_heads * value_dim];
+        let products = self.products(layer, Some("attn_qkv"), ["attn_q", "attn_k", "attn_v"], rows, width)?;
+        let [query, key, value] = [0, 1, 2].map(|index| products[index].out);
+        self.ops.push(Op::Linear { input, products });
+
+        let rope = style.rope.map(|index| Rope { index, offset: 0 });
+        let (early, late) = if style.qk_norm == QkNorm::RmsAfterRope { (rope, None) } else { (None, rope) };
+        if let Some(rope) = early {
+            self.ops.extend([query, key].map(|x| Op::Rope { x, head_dim, rope }));
+        }
+        for (part, out) in [("attn_q_norm", query), ("attn_k_norm", key)] {
+            if let Some(norm) = self.head_norm(layer, part, style.qk_norm, out.width)? {
+                self.ops.push(Op::Norm { x: None, norm, out, residual: None });
+            }
+        }
+        let sinks = if style.sinks { self.bind.vector(&block(layer, "attn_sinks.weight"), heads)? } else { Vec::new() };
+        let index = self.attention_layer(AttentionLayer {
+            heads,
+            kv_heads,
+            head_dim,
+            value_dim,
+            scale: style.scale.unwrap_or_else(|| (1.0 / (head_dim as f64).sqrt()) as f32),
+            window: style.window,
+            cap: style.cap,
+            slopes: style.slopes,
+            sinks,
+        });
+        self.ops.push(Op::RopeStore { query, key, value, rope: late, layer: index });
+        let attended = self.register(heads * value_dim);
+        self.ops.push(Op::Attend { query, out: attended, layer: index });
+        self.output(layer, "attn_output", Input::Plain(attended), attended.width, to.into())?;
+        self.release(mark);
+        Ok(())
+    }
+
+    /// Declares an attention layer.
+    pub fn attention_layer(&mut self, layer: AttentionLayer) -> usize {
+        self.attention.push(layer);
+        self.attention.len() - 1
+    }
+
+    /// The norm of queries or keys, `width` elements a row.
+    fn head_norm(&self, layer: usize, part: &str, kind: QkNorm, width: usize) -> Result<Option<Norm>> {
+        let (name, head_dim) = (block(layer, part), self.params.head_dim);
+        match kind {
+            QkNorm::None => Ok(None),
+            QkNorm::Rms | QkNorm::RmsAfterRope => {
+                let len = self.bind.len(&format!("{name}.weight"))?;
+                self.rms_norm(&name, if len == head_dim { head_dim } else { width }).map(Some)
+            }
+            QkNorm::OptionalLayer if !self.bind.has(&format!("{name}.weight")) => Ok(None),
+            QkNorm::OptionalLayer => {
+                let weight = self.bind.vectors(&format!("{name}.weight"), width / head_dim, head_dim)?;
+                let eps = self.keys.positive("attention.layer_norm_epsilon", None)? as f32;
+                Ok(Some(Norm { weight, bias: Some(try_vec(width, 0.0)?), eps, group: head_dim }))
+            }
+        }
+    }
+
+    /// A feed-forward block of one hidden layer.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn feed_forward(&mut self, layer: usize, input: Input, style: FeedForward, to: impl Into<Output>) -> Result<()> {
+        let FeedForward { activation, gated, width, suffix } = style;
+        let [gate, up, down] = ["gate", "up", "down"].map(|part| format!("ffn_{part}{suffix}"));
+        let (mark, depth) = (self.mark(), self.params.width);
+        let hidden = if !gated {
+            let up = self.product(layer, &up, width, depth)?;
+            let hidden = Input::Activated(activation, up.out);
+            self.ops.push(Op::Linear { input, products: vec![up] });
+            hidden
+        } else {
+            // Without a gate of its own, the upper half of `up` is the gate.
+            let fused = (!self.bind.has(&block(layer, &format!("{gate}.weight")))).then_some(up.as_str());
+            let products = self.products(layer, fused, [&gate, &up], [width; 2], depth)?;
+            let hidden = Input::Gated(activation, products[0].out, products[1].out);
+            self.ops.push(Op::Linear { input, products });
+            hidden
+        };
+        self.output(layer, &down, hidden, width, to.into())?;
+        self.release(mark);
+        Ok(())
+    }
+
+    /// The plain feed-forward block with this function.
+    #[must_use]
+    pub fn gated(&self, activation: Activation) -> FeedForward {
+        FeedForward { activation, gated: true, width: self.params.feed_forward, suffix: "" }
+    }
+
+    /// The same without a gate.
+    #[must_use]
+    pub fn ungated(&self, activation: Activation) -> FeedForward {
+        FeedForward { gated: false, ..self.gated(activation) }
+    }
+}

@@ -1,0 +1,43 @@
+//! Gemma 2 (Gemma team 2024): every other block sees a window only; scores and logits are capped; blocks normalize what they
+//! read and what they add.
+
+use super::builder::{Attention, Builder, Output, block};
+use super::program::Input;
+use crate::error::Result;
+use crate::kernels::{Activation, RopeStyle};
+
+pub(super) fn build(b: &mut Builder) -> Result<()> {
+    let rope = Some(b.rope(RopeStyle::Halves)?);
+    let window = b.keys.dimension("attention.sliding_window")?;
+    let cap = b.keys.positive("attn_logit_softcapping", Some(50.0))? as f32;
+    // The 27B model divides by the width per head where the others divide by the size of one.
+    let scale = score_scale(b, 46)?;
+    let logit_cap = b.keys.positive("final_logit_softcapping", Some(30.0))? as f32;
+    blocks(b, logit_cap, |layer| {
+        let window = (layer % 2 == 0).then_some(window);
+        Attention { rope, window, cap, scale: Some(scale), ..Attention::default() }
+    })
+}
+
+/// What multiplies scores; the model of this many blocks is the odd one of its family.
+pub(super) fn score_scale(b: &Builder, odd: usize) -> Result<f32> {
+    let p = &b.params;
+    let size = if p.layers == odd { p.width / p.heads } else { p.head_dim };
+    Ok(b.keys.positive("attention.scale", Some(1.0 / (size as f64).sqrt()))? as f32)
+}
+
+/// The blocks of Gemma 2 and 3.
+pub(super) fn blocks(b: &mut Builder, logit_cap: f32, attention: impl Fn(usize) -> Attention) -> Result<()> {
+    let width = b.params.width;
+    let x = b.embed((width as f32).sqrt())?;
+    for layer in 0..b.params.layers {
+        let norm = |b: &Builder, name: &str| b.rms_norm(&block(layer, name), width);
+        let after = |b: &Builder, name: &str| Ok(Output { norm: Some(norm(b, name)?), ..x.into() });
+        let input = Input::Norm(x, norm(b, "attn_norm")?);
+        b.attention(layer, input, attention(layer), after(b, "post_attention_norm")?)?;
+        let input = Input::Norm(x, norm(b, "ffn_norm")?);
+        b.feed_forward(layer, input, b.gated(Activation::GeluTanh), after(b, "post_ffw_norm")?)?;
+    }
+    let norm = b.rms_norm("output_norm", width)?;
+    b.logits(x, norm, 1.0, logit_cap)
+}
