@@ -3,7 +3,7 @@
 use crate::kernels::scalar::attention as scalar;
 use crate::kernels::scalar::exp;
 use crate::kernels::scalar::lanes::tree;
-use crate::kernels::{AttendArgs, BlockMask, KV_BLOCK, Partial};
+use crate::kernels::{AttendArgs, BlockMask, KV_BLOCK};
 use half::f16;
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -198,16 +198,4 @@ fn average<T: Cached, const Q: usize, const D: usize>(
             store(_mm256_add_ps(sum, _mm256_setzero_ps()), acc);
         }
     }
-}
-
-/// See `scalar::attention`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn merge(total: &mut Partial, next: &Partial, value_dim: usize) {
-    scalar::merge(total, next, value_dim);
-}
-
-/// See `scalar::attention`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn normalize(total: &Partial, value_dim: usize, out: &mut [f32]) {
-    scalar::normalize(total, value_dim, out);
 }

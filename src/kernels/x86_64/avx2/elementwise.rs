@@ -1,69 +1,10 @@
-//! Operations along a row. Most are the reference, compiled once more for this level: their arithmetic is written in
-//! whole lanes already, and without reassociation a compiler cannot change a bit.
+//! Operations along a row.
 
-use crate::kernels::{Activation, RopeStyle, scalar};
+use crate::kernels::x86_64::recompiled::recompiled;
 use half::f16;
 use std::arch::x86_64::*;
 
-/// See `scalar::norm`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-    scalar::norm::rms_norm(x, weight, eps, out);
-}
-
-/// See `scalar::norm`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
-    scalar::norm::layer_norm(x, weight, bias, eps, out);
-}
-
-/// See `scalar::rope`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn rope(head: &mut [f32], cos: &[f32], sin: &[f32], style: RopeStyle) {
-    scalar::rope::rope(head, cos, sin, style);
-}
-
-/// See `scalar::activation`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
-    scalar::activation::swiglu(gate, up);
-}
-
-/// See `scalar::activation`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn activate(x: &mut [f32], activation: Activation) {
-    scalar::activation::activate(x, activation);
-}
-
-/// See `scalar::activation`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn gate(gate: &mut [f32], up: &[f32], activation: Activation) {
-    scalar::activation::gate(gate, up, activation);
-}
-
-/// See `scalar::activation`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn softcap(x: &mut [f32], cap: f32) {
-    scalar::activation::softcap(x, cap);
-}
-
-/// See `scalar::elementwise`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn add_scaled(x: &mut [f32], y: &[f32], factor: f32) {
-    scalar::elementwise::add_scaled(x, y, factor);
-}
-
-/// See `scalar::elementwise`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn scale(x: &mut [f32], factor: f32) {
-    scalar::elementwise::scale(x, factor);
-}
-
-/// See `scalar::elementwise`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn add(x: &mut [f32], y: &[f32]) {
-    scalar::elementwise::add(x, y);
-}
+recompiled! { "avx2,fma,f16c" }
 
 /// See `scalar::elementwise`.
 #[target_feature(enable = "avx2,fma,f16c")]

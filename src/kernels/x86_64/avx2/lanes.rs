@@ -1,44 +1,21 @@
 //! Moving bytes between rows and lanes.
 
+use crate::kernels::x86_64::rows;
 use std::arch::x86_64::*;
 
 /// Eight rows of blocks.
-#[derive(Clone, Copy)]
-pub(super) struct Rows<'a, B> {
-    blocks: &'a [B],
-    stride: usize,
-}
-
-impl<'a, B> Rows<'a, B> {
-    /// Rows that begin `stride` blocks apart; with 0, eight times the same.
-    pub fn new(blocks: &'a [B], stride: usize) -> Self {
-        Rows { blocks, stride }
-    }
-
-    /// The block number `index` of every row.
-    #[inline]
-    pub fn column(&self, index: usize) -> Column<'a, B> {
-        assert!(index + 7 * self.stride < self.blocks.len());
-        Column { first: &self.blocks[index], stride: self.stride * size_of::<B>() }
-    }
-}
-
+pub(super) type Rows<'a, B> = rows::Rows<'a, B, 8>;
 /// One block from each of eight rows.
-pub(super) struct Column<'a, B> {
-    first: &'a B,
-    /// In bytes. All eight blocks are there: only `Rows` makes columns.
-    stride: usize,
-}
+pub(super) type Column<'a, B> = rows::Column<'a, B, 8>;
 
 /// The 16 bytes at `offset` of eight blocks, turned: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn turn<B>(column: &Column<B>, offset: usize) -> [__m256i; 4] {
-    assert!(offset + 16 <= size_of::<B>());
-    let (first, stride) = ((&raw const *column.first).cast::<u8>().wrapping_add(offset), column.stride);
+    let (first, stride) = column.bytes(offset, 16);
     let mut rows = [_mm256_setzero_si256(); 4];
     for (r, row) in rows.iter_mut().enumerate() {
-        // SAFETY: the blocks of all eight rows are there, and 16 bytes from `offset` are inside a block.
+        // SAFETY: `bytes` vouches for these 16 of all eight rows.
         unsafe {
             let low = _mm_loadu_si128(first.add(r * stride).cast());
             let high = _mm_loadu_si128(first.add((r + 4) * stride).cast());

@@ -7,7 +7,6 @@ mod attention;
 mod elementwise;
 mod lanes;
 mod matmul;
-mod quantize;
 mod small_blocks;
 mod super_blocks;
 mod tile;
@@ -27,7 +26,7 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
-    kernels.quantize = quantize::quantize;
+    kernels.quantize = elementwise::quantize;
     kernels.rms_norm = elementwise::rms_norm;
     kernels.layer_norm = elementwise::layer_norm;
     kernels.rope = elementwise::rope;
@@ -43,6 +42,6 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     kernels.attend_f32 = attention::attend;
     kernels.attend_adjusted_f16 = attention::attend;
     kernels.attend_adjusted_f32 = attention::attend;
-    kernels.merge = attention::merge;
-    kernels.normalize = attention::normalize;
+    kernels.merge = elementwise::merge;
+    kernels.normalize = elementwise::normalize;
 }
