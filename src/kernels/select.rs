@@ -4,7 +4,7 @@ use super::{Kernels, scalar};
 use crate::cpu::Level;
 
 #[cfg(target_arch = "x86_64")]
-use super::x86_64::avx2;
+use super::x86_64::{avx2, avx512};
 
 impl Kernels {
     /// The table of `level`, which this machine must have (see [`Level::available`]).
@@ -18,6 +18,10 @@ impl Kernels {
         #[cfg(target_arch = "x86_64")]
         if level >= Level::Avx2 {
             avx2::overlay(&mut kernels);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if level >= Level::Avx512 {
+            avx512::overlay(&mut kernels);
         }
         kernels.level = level;
         kernels

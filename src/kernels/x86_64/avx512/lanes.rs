@@ -1,0 +1,95 @@
+//! Moving bytes between rows and lanes.
+
+use crate::kernels::x86_64::rows;
+use std::arch::x86_64::*;
+
+/// Sixteen rows of blocks.
+pub(super) type Rows<'a, B> = rows::Rows<'a, B, 16>;
+/// One block from each of sixteen rows.
+pub(super) type Column<'a, B> = rows::Column<'a, B, 16>;
+
+/// The 16 bytes at `offset` of sixteen blocks, turned: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn turn<B>(column: &Column<B>, offset: usize) -> [__m512i; 4] {
+    let (first, stride) = column.bytes(offset, 16);
+    let mut rows = [_mm512_setzero_si512(); 4];
+    for (r, row) in rows.iter_mut().enumerate() {
+        // SAFETY: `bytes` vouches for these 16 of all sixteen rows.
+        let load = |r: usize| unsafe { _mm_loadu_si128(first.add(r * stride).cast()) };
+        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(r)), load(r + 4));
+        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(r + 8)), load(r + 12));
+        *row = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+    }
+    let (low01, low23) = (_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3]));
+    let (high01, high23) = (_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3]));
+    [
+        _mm512_unpacklo_epi64(low01, low23),
+        _mm512_unpackhi_epi64(low01, low23),
+        _mm512_unpacklo_epi64(high01, high23),
+        _mm512_unpackhi_epi64(high01, high23),
+    ]
+}
+
+/// Sixteen f16 from the low half of every 32-bit lane.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn low_f16(v: __m512i) -> __m512 {
+    _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v))
+}
+
+/// Sixteen f16 from the high half of every 32-bit lane.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn high_f16(v: __m512i) -> __m512 {
+    low_f16(_mm512_srli_epi32::<16>(v))
+}
+
+/// `(v >> shift) & mask` in every byte; the mask must not let through what crosses in from the neighbour.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn bits(v: __m512i, shift: i32, mask: i8) -> __m512i {
+    let v = match shift {
+        0.. => _mm512_srl_epi16(v, _mm_cvtsi32_si128(shift)),
+        _ => _mm512_sll_epi16(v, _mm_cvtsi32_si128(-shift)),
+    };
+    _mm512_and_si512(v, _mm512_set1_epi8(mask))
+}
+
+/// Byte `index` of every 32-bit lane.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn byte(v: __m512i, index: usize) -> __m512i {
+    _mm512_and_si512(_mm512_srl_epi32(v, _mm_cvtsi32_si128(8 * index as i32)), _mm512_set1_epi32(255))
+}
+
+/// Bytes 0 and 2 of every 32-bit lane, then bytes 1 and 3, as i16.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn pairs(v: __m512i) -> [__m512i; 2] {
+    let low = |v| _mm512_and_si512(v, _mm512_set1_epi16(255));
+    [low(v), low(_mm512_srli_epi16::<8>(v))]
+}
+
+/// Signed bytes plus 128.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn biased(v: __m512i) -> __m512i {
+    _mm512_xor_si512(v, _mm512_set1_epi8(-128))
+}
+
+/// Byte `index` of every 32-bit lane with its sign.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn signed_byte(v: __m512i, index: usize) -> __m512i {
+    _mm512_srai_epi32::<24>(_mm512_sll_epi32(v, _mm_cvtsi32_si128(24 - 8 * index as i32)))
+}
+
+/// The `index`-th four bytes of `values` in every lane.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn broadcast<T: Copy, const N: usize>(values: &[T; N], index: usize) -> __m512i {
+    assert!(4 * (index + 1) <= size_of::<[T; N]>());
+    // SAFETY: the four bytes are inside the array, as just asserted.
+    _mm512_set1_epi32(unsafe { values.as_ptr().cast::<i32>().add(index).read_unaligned() })
+}

@@ -1,0 +1,290 @@
+//! Matrix products.
+
+use super::lanes::Rows;
+use super::tile::Tile;
+use crate::kernels::scalar::lanes::{LANES, tree};
+use crate::kernels::{Input, MatmulArgs, Window};
+use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks};
+use std::arch::x86_64::*;
+use std::array::from_fn;
+use std::ops::Range;
+
+/// A block format that unpacks into tiles.
+pub(super) trait Tiled: Format {
+    /// What sixteen rows become.
+    type Tile: Tile;
+
+    /// Unpacks blocks of sixteen rows, up to 256 weights each.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn fill(rows: Rows<Self>, blocks: Range<usize>, tile: &mut Self::Tile);
+}
+
+/// Quantized weights times quantized activations.
+///
+/// # Safety
+/// The CPU has the level; `args` is as [`MatmulArgs`] says.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
+    let mut row = 0;
+    while row < args.rows {
+        // SAFETY: the caller's promise.
+        unsafe {
+            row += match args.rows - row {
+                // Two tiles share the broadcasts of activations.
+                32.. => strip::<F, 2, 32>(args, row),
+                16.. => strip::<F, 1, 16>(args, row),
+                // Some rows twice is less work than one by one.
+                left if args.rows >= 16 => {
+                    strip::<F, 1, 16>(args, args.rows - 16);
+                    left
+                }
+                _ => strip::<F, 1, 1>(args, row),
+            };
+        }
+    }
+}
+
+/// [`quantized`] for some rows: sixteen in each of G tiles, or one row that fills all lanes. Returns their number.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, first: usize) -> usize {
+    let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
+    let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
+    let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
+    let rows: [Rows<F>; G] = from_fn(|g| Rows::new(&weights[16 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
+    let out = Columns::<ROWS> { window: args.out, first };
+    let units = args.depth.div_ceil(BLOCK);
+
+    for token in 0..args.tokens {
+        // SAFETY: the caller's promise.
+        unsafe { out.store(token, [_mm512_setzero_ps(); G]) };
+    }
+    // SAFETY: the level is there.
+    let mut tiles: [F::Tile; G] = from_fn(|_| unsafe { F::Tile::new() });
+    for unit in 0..units {
+        fetch_next(weights, unit, units);
+        for (rows, tile) in rows.iter().zip(&mut tiles) {
+            // SAFETY: the level is there.
+            unsafe { F::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile) };
+        }
+        let mut token = 0;
+        while token < args.tokens {
+            let acts = &acts[unit..];
+            // SAFETY: the caller's promise.
+            token += unsafe {
+                match args.tokens - token {
+                    6.. => step::<F, G, 6, ROWS>(&tiles, acts, units, token, precision, &out),
+                    4.. => step::<F, G, 4, ROWS>(&tiles, acts, units, token, precision, &out),
+                    2.. => step::<F, G, 2, ROWS>(&tiles, acts, units, token, precision, &out),
+                    _ => step::<F, G, 1, ROWS>(&tiles, acts, units, token, precision, &out),
+                }
+            };
+        }
+    }
+    ROWS
+}
+
+/// Adds the products of tiles with T tokens to the output; the tokens' blocks are `stride` apart. Returns T.
+///
+/// # Safety
+/// As `quantized`.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
+    tiles: &[F::Tile; G],
+    acts: &[ActBlock],
+    stride: usize,
+    token: usize,
+    precision: Precision,
+    out: &Columns<ROWS>,
+) -> usize {
+    let acts: [&ActBlock; T] = from_fn(|t| &acts[(token + t) * stride]);
+    let mut acc = [[_mm512_setzero_ps(); T]; G];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for t in 0..T {
+            for (acc, loaded) in acc.iter_mut().zip(out.load::<G>(token + t)) {
+                acc[t] = loaded;
+            }
+        }
+        F::Tile::accumulate(tiles, &acts, precision, &mut acc);
+        for t in 0..T {
+            out.store(token + t, acc.map(|acc| acc[t]));
+        }
+    }
+    T
+}
+
+/// The outputs of some neighbouring rows: sixteen to a vector, or one in the first lane.
+struct Columns<const ROWS: usize> {
+    window: Window,
+    first: usize,
+}
+
+impl<const ROWS: usize> Columns<ROWS> {
+    /// The outputs of a token.
+    ///
+    /// # Safety
+    /// As `quantized`.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn load<const G: usize>(&self, token: usize) -> [__m512; G] {
+        let mut values = [_mm512_setzero_ps(); G];
+        // SAFETY: `ROWS` elements are in the window, by the caller's promise.
+        unsafe {
+            let from = self.window.at(token, self.first);
+            if ROWS == 1 {
+                values[0] = _mm512_set1_ps(*from);
+                return values;
+            }
+            for (g, values) in values.iter_mut().enumerate() {
+                *values = _mm512_loadu_ps(from.add(16 * g));
+            }
+        }
+        values
+    }
+
+    /// Writes what `load` reads.
+    ///
+    /// # Safety
+    /// As `quantized`.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn store<const G: usize>(&self, token: usize, values: [__m512; G]) {
+        // SAFETY: as in `load`.
+        unsafe {
+            let to = self.window.at(token, self.first);
+            if ROWS == 1 {
+                *to = _mm512_cvtss_f32(values[0]);
+                return;
+            }
+            for (g, values) in values.into_iter().enumerate() {
+                _mm512_storeu_ps(to.add(16 * g), values);
+            }
+        }
+    }
+}
+
+/// Fetches the `part`-th of `parts` of the bytes that follow these. Rows side by side are too many streams for the
+/// prefetcher of the CPU, but those of the next strip stand in one run.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn fetch_next<B>(strip: &[B], part: usize, parts: usize) {
+    let (len, next) = (size_of_val(strip), strip.as_ptr_range().end.cast::<i8>());
+    for line in (part * len / parts / 64)..((part + 1) * len / parts / 64) {
+        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line));
+    }
+}
+
+/// Float weights times f32: the 16 virtual lanes are one vector.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) unsafe fn float<F: Widen>(args: &MatmulArgs) {
+    let mut row = 0;
+    while row < args.rows {
+        // SAFETY: the caller's promise.
+        row += unsafe { if row + 4 <= args.rows { float_rows::<F, 4>(args, row) } else { float_rows::<F, 1>(args, row) } };
+    }
+}
+
+/// [`float`] for R rows; returns R.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn float_rows<F: Widen, const R: usize>(args: &MatmulArgs, row: usize) -> usize {
+    let mut token = 0;
+    while token < args.tokens {
+        // SAFETY: the caller's promise.
+        token += unsafe {
+            if token + 4 <= args.tokens {
+                float_tile::<F, R, 4>(args, row, token)
+            } else {
+                float_tile::<F, R, 1>(args, row, token)
+            }
+        };
+    }
+    R
+}
+
+/// R rows times T tokens; returns T.
+///
+/// # Safety
+/// As `quantized`.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn float_tile<F: Widen, const R: usize, const T: usize>(args: &MatmulArgs, row: usize, token: usize) -> usize {
+    let Input::Float(x) = args.input else { unreachable!("the caller checks the input") };
+    let weights = blocks::<F>(args.weights);
+    let weights: [_; R] = from_fn(|r| weights[(row + r) * args.depth..][..args.depth].as_chunks::<LANES>());
+    let x: [_; T] = from_fn(|t| x[(token + t) * args.depth..][..args.depth].as_chunks::<LANES>());
+
+    let mut lanes = [[_mm512_setzero_ps(); T]; R];
+    for k in 0..args.depth / LANES {
+        // SAFETY: each load is 16 floats.
+        let x: [__m512; T] = from_fn(|t| unsafe { _mm512_loadu_ps(x[t].0[k].as_ptr()) });
+        for (lanes, weights) in lanes.iter_mut().zip(&weights) {
+            // SAFETY: the level is there.
+            let weights = unsafe { F::widen(&weights.0[k]) };
+            for (lanes, x) in lanes.iter_mut().zip(x) {
+                *lanes = _mm512_fmadd_ps(weights, x, *lanes);
+            }
+        }
+    }
+    for r in 0..R {
+        for t in 0..T {
+            let mut sums = [0.0; LANES];
+            // SAFETY: the store is 16 floats.
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), lanes[r][t]) };
+            for ((sum, w), &x) in sums.iter_mut().zip(weights[r].1).zip(x[t].1) {
+                *sum = w.get().mul_add(x, *sum);
+            }
+            // SAFETY: the caller's promise.
+            unsafe { *args.out.at(token + t, row + r) = tree(sums) };
+        }
+    }
+    T
+}
+
+/// A float format, sixteen at a time.
+pub(super) trait Widen: Float {
+    /// As f32.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn widen(values: &[Self; LANES]) -> __m512;
+}
+
+impl Widen for crate::quant::F32 {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn widen(values: &[Self; LANES]) -> __m512 {
+        // SAFETY: the load is the array.
+        unsafe { _mm512_loadu_ps(values.as_ptr().cast()) }
+    }
+}
+
+impl Widen for crate::quant::F16 {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn widen(values: &[Self; LANES]) -> __m512 {
+        // SAFETY: the load is the array.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(values.as_ptr().cast()) })
+    }
+}
+
+impl Widen for crate::quant::BF16 {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn widen(values: &[Self; LANES]) -> __m512 {
+        // SAFETY: the load is the array.
+        let values = unsafe { _mm256_loadu_si256(values.as_ptr().cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(values)))
+    }
+}

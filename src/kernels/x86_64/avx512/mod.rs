@@ -1,0 +1,47 @@
+//! AVX-512 F, BW, DQ, VL and VNNI: the same bits as scalar.
+//!
+//! Products put sixteen rows of weights side by side, one row per 32-bit lane (see `tile`), so that nothing is ever summed
+//! across a vector. Functions are safe inside the level; entering it through the table is what needs the CPU check.
+
+mod attention;
+mod elementwise;
+mod lanes;
+mod matmul;
+mod small_blocks;
+mod super_blocks;
+mod tile;
+
+use crate::kernels::{Kernels, MatmulFn};
+use crate::quant::{self, formats};
+use crate::tensor::Dtype;
+
+/// Replaces what this level improves.
+pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
+    macro_rules! products {
+        ($($name:ident)*) => {
+            $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name> as MatmulFn);)*
+        };
+    }
+    formats! { products }
+    kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
+    kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
+    kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
+    kernels.quantize = elementwise::quantize;
+    kernels.rms_norm = elementwise::rms_norm;
+    kernels.layer_norm = elementwise::layer_norm;
+    kernels.rope = elementwise::rope;
+    kernels.swiglu = elementwise::swiglu;
+    kernels.activate = elementwise::activate;
+    kernels.gate = elementwise::gate;
+    kernels.softcap = elementwise::softcap;
+    kernels.add = elementwise::add;
+    kernels.add_scaled = elementwise::add_scaled;
+    kernels.scale = elementwise::scale;
+    kernels.narrow = elementwise::narrow;
+    kernels.attend_f16 = attention::attend;
+    kernels.attend_f32 = attention::attend;
+    kernels.attend_adjusted_f16 = attention::attend;
+    kernels.attend_adjusted_f32 = attention::attend;
+    kernels.merge = elementwise::merge;
+    kernels.normalize = elementwise::normalize;
+}
