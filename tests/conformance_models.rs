@@ -38,9 +38,9 @@ const MODELS: [&str; 22] = [
 ];
 
 /// Types of the `quant` folder that must agree with theirs.
-const TYPES: [&str; 19] = [
+const TYPES: [&str; 20] = [
     "F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1", "Q4_0", "IQ4_NL",
-    "IQ4_XS", "Q3_K_S", "Q2_K", "TQ2_0", "TQ1_0",
+    "IQ4_XS", "IQ3_S", "Q3_K_S", "Q2_K", "TQ2_0", "TQ1_0",
 ];
 
 /// How a model is run, and the relative error that is allowed.

@@ -10,13 +10,23 @@
 #![allow(non_camel_case_types)]
 
 mod activation;
+mod codeword_sets;
+mod codewords;
 mod dot;
 mod encode;
 mod float;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod mix;
 mod mxfp4;
+mod nearest;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -32,9 +42,17 @@ mod tq1_0;
 mod tq2_0;
 
 pub use activation::{ActBlock, BLOCK, Precision};
+pub use codewords::{Codewords, IQ1_WORDS, IQ2_S_WORDS, IQ2_XS_WORDS, IQ2_XXS_WORDS, IQ3_S_WORDS, IQ3_XXS_WORDS};
 pub use dot::{Shape, SmallBlock, SuperBlock};
 pub use encode::encode;
 pub use float::{BF16, F16, F32, Float};
+pub use iq1_m::IQ1_M;
+pub use iq1_s::IQ1_S;
+pub use iq2_s::IQ2_S;
+pub use iq2_xs::IQ2_XS;
+pub use iq2_xxs::IQ2_XXS;
+pub use iq3_s::IQ3_S;
+pub use iq3_xxs::IQ3_XXS;
 pub use iq4_nl::{CODEBOOK, IQ4_NL};
 pub use iq4_xs::IQ4_XS;
 pub use mix::{FileType, MixModel};
@@ -121,13 +139,18 @@ pub enum Levels {
     Range(i8, i8),
     /// These, ascending.
     Codebook(&'static [i8; 16]),
+    /// Those of codewords with signs; whether the minus signs among eight weights are even in number. Sub-scales are odd.
+    Signed(&'static Codewords, bool),
+    /// Those of codewords, all of them shifted by 1 or all by -1 in every so many weights. Sub-scales are odd.
+    Shifted(&'static Codewords, usize),
 }
 
 /// Calls `$then!` with the name of every block format: the table [`Dtype`] <-> format for those who build tables of
 /// functions. The struct of a format has the name of its [`Dtype`].
 macro_rules! formats {
     ($then:ident) => {
-        $then! { Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4 }
+        $then! { Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_NL IQ4_XS
+        IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S TQ1_0 TQ2_0 MXFP4 }
     };
 }
 pub(crate) use formats;

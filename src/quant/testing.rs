@@ -1,5 +1,6 @@
 //! What tests of quantized arithmetic share: random blocks and a second opinion on what they mean.
 
+use super::{Codewords, IQ1_WORDS, IQ2_S_WORDS, IQ2_XS_WORDS, IQ2_XXS_WORDS, IQ3_S_WORDS, IQ3_XXS_WORDS};
 use crate::tensor::Dtype;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -49,7 +50,13 @@ pub(crate) fn put_floats(dtype: Dtype, block: &mut [u8], mut next: impl FnMut() 
         Dtype::BF16 => return block.copy_from_slice(&half::bf16::from_f32(next()).to_le_bytes()),
         // The power of two below.
         Dtype::MXFP4 => return block[0] = (next().abs().to_bits() >> 23) as u8 + 1,
+        // The upper halves of four bytes.
+        Dtype::IQ1_M => {
+            let d = half::f16::from_f32(next()).to_bits();
+            return (0..4).for_each(|j| block[49 + 2 * j] = block[49 + 2 * j] & 15 | ((d >> (4 * j)) as u8) << 4);
+        }
         Dtype::F16 | Dtype::Q4_0 | Dtype::Q5_0 | Dtype::Q8_0 | Dtype::IQ4_NL | Dtype::IQ4_XS => &[0],
+        Dtype::IQ1_S | Dtype::IQ2_XXS | Dtype::IQ2_XS | Dtype::IQ2_S | Dtype::IQ3_XXS | Dtype::IQ3_S => &[0],
         Dtype::Q4_1 | Dtype::Q5_1 | Dtype::Q4_K | Dtype::Q5_K => &[0, 2],
         Dtype::Q2_K => &[80, 82],
         Dtype::Q3_K => &[108],
@@ -75,6 +82,20 @@ pub(crate) fn weight(dtype: Dtype, block: &[u8], i: usize) -> f64 {
     let crumb = |at: usize| bits(at + i / 128 * 32 + i % 32, i / 32 % 4 * 2, 2);
     let level = |q: i32| [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113][q as usize];
     let signed = |at: usize| i32::from(block[at] as i8);
+    // Bits of a little-endian number that cross bytes.
+    let wide = |at: usize, bit: usize, count: usize| (0..count).map(|n| bits(at, bit + n, 1) << n).sum::<i32>();
+    let sign = |at: usize, bit: usize| 1 - 2 * bits(at, bit, 1);
+    // The sign of weight i where seven signs from a bit on stand for eight, of which an even number is minus.
+    let even = |at: usize, bit: usize| match i % 8 {
+        7 => (0..7).map(|n| sign(at, bit + n)).product(),
+        n => sign(at, bit + n),
+    };
+    // What weight i is in its codeword.
+    let digit = |words: &Codewords, number: i32| {
+        let place = i % if words.levels.len() == 3 { 8 } else { 4 };
+        let nibble = words.words[number as usize].to_le_bytes()[place % 4] >> (place / 4 * 4) & 15;
+        i32::from(words.levels[usize::from(nibble)])
+    };
     match dtype {
         Dtype::F32 => f64::from(f32::from_le_bytes(block.try_into().unwrap())),
         Dtype::F16 => half(0),
@@ -111,6 +132,42 @@ pub(crate) fn weight(dtype: Dtype, block: &[u8], i: usize) -> f64 {
             let j = i / 32;
             let s = bits(4, 4 * j, 4) + 16 * bits(2, 2 * j, 2) - 32;
             half(0) * f64::from(s * level(nibble(8, 32)))
+        }
+        Dtype::IQ1_S => {
+            let j = 34 + i / 32 * 2;
+            let word = bits(2 + i / 8, 0, 8) + 256 * wide(j, i / 8 % 4 * 3, 3);
+            let shift = if wide(j, 15, 1) == 0 { 0.125 } else { -0.125 };
+            half(0) * f64::from(2 * wide(j, 12, 3) + 1) * (f64::from(digit(&IQ1_WORDS, word)) / 8.0 + shift)
+        }
+        Dtype::IQ1_M => {
+            let d = (0..4).fold(0, |d, j| d | wide(48 + 2 * j, 12, 4) << (4 * j));
+            let s = wide(48 + i / 64 * 2, i / 16 % 4 * 3, 3);
+            let word = bits(i / 8, 0, 8) + 256 * bits(32, i / 8 * 4, 3);
+            let shift = if bits(32, i / 8 * 4 + 3, 1) == 0 { 0.125 } else { -0.125 };
+            let d = f64::from(half::f16::from_bits(d as u16));
+            d * f64::from(2 * s + 1) * (f64::from(digit(&IQ1_WORDS, word)) / 8.0 + shift)
+        }
+        Dtype::IQ2_XXS => {
+            let j = 2 + i / 32 * 8;
+            let w = digit(&IQ2_XXS_WORDS, bits(j + i / 8 % 4, 0, 8)) * even(j + 4, i / 8 % 4 * 7);
+            half(0) * (0.5 + f64::from(bits(j + 4, 28, 4))) * 0.25 * f64::from(w)
+        }
+        Dtype::IQ2_XS => {
+            let w = digit(&IQ2_XS_WORDS, wide(2 + i / 8 * 2, 0, 9)) * even(2 + i / 8 * 2, 9);
+            half(0) * (0.5 + f64::from(bits(66, i / 16 * 4, 4))) * 0.25 * f64::from(w)
+        }
+        Dtype::IQ2_S => {
+            let w = digit(&IQ2_S_WORDS, bits(2 + i / 8, 0, 8) + 256 * bits(66, i / 8 * 2, 2)) * sign(34, i);
+            half(0) * (0.5 + f64::from(bits(74, i / 16 * 4, 4))) * 0.25 * f64::from(w)
+        }
+        Dtype::IQ3_XXS => {
+            let j = 66 + i / 32 * 4;
+            let w = digit(&IQ3_XXS_WORDS, bits(2 + i / 4, 0, 8)) * even(j, i / 8 % 4 * 7);
+            half(0) * (0.5 + f64::from(bits(j, 28, 4))) * 0.5 * f64::from(w)
+        }
+        Dtype::IQ3_S => {
+            let w = digit(&IQ3_S_WORDS, bits(2 + i / 4, 0, 8) + 256 * bits(66, i / 4, 1)) * sign(74, i);
+            half(0) * (1.0 + 2.0 * f64::from(bits(106, i / 32 * 4, 4))) * f64::from(w)
         }
         Dtype::TQ1_0 => {
             let (byte, digit) = match i {

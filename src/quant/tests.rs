@@ -58,6 +58,13 @@ const DIGESTS: &[(Dtype, u64)] = &[
     (Dtype::TQ1_0, 0x1d0b_cd0f_43c1_e040),
     (Dtype::TQ2_0, 0xe06d_dcd2_62a8_3fce),
     (Dtype::MXFP4, 0x94f0_6a84_ded4_f2ee),
+    (Dtype::IQ2_XXS, 0x85d2_db02_0b02_da81),
+    (Dtype::IQ2_XS, 0x369b_55e5_2cac_d2c4),
+    (Dtype::IQ2_S, 0x9390_cfaf_fda5_b685),
+    (Dtype::IQ3_XXS, 0xf676_cd0e_cbec_a785),
+    (Dtype::IQ3_S, 0x138f_0818_e13c_577e),
+    (Dtype::IQ1_S, 0xc772_9623_9813_e81b),
+    (Dtype::IQ1_M, 0xfdc1_b349_d66d_d2bf),
 ];
 
 /// The bytes of `len` reference blocks: the same generator as in the script.

@@ -58,6 +58,17 @@ pub(super) fn bits(v: __m256i, shift: i32, mask: i8) -> __m256i {
     _mm256_and_si256(v, _mm256_set1_epi8(mask))
 }
 
+/// The `index`-th four bits of every lane as masks: a byte per bit.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn flags(v: __m256i, index: usize) -> __m256i {
+    // Every byte of a lane gets the byte that holds its bit, and keeps that bit alone.
+    let step = _mm256_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c, 0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c);
+    let byte = _mm256_shuffle_epi8(v, _mm256_add_epi8(step, _mm256_set1_epi8(index as i8 / 2)));
+    let own = _mm256_set1_epi32(0x0804_0201 << (index % 2 * 4));
+    _mm256_cmpeq_epi8(_mm256_and_si256(byte, own), own)
+}
+
 /// Signed bytes `low` and `high` of every 32-bit lane as a pair of i16.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]

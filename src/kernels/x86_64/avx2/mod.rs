@@ -4,6 +4,7 @@
 //! across a vector. Functions are safe inside the level; entering it through the table is what needs the CPU check.
 
 mod attention;
+mod codewords;
 mod elementwise;
 mod lanes;
 mod matmul;

@@ -1,6 +1,6 @@
 //! Unpacking of blocks of 32 weights into tiles.
 
-use super::lanes::{Column, Rows, bits, high_f16, low_f16, turn};
+use super::lanes::{Column, Rows, bits, flags, high_f16, low_f16, turn};
 use super::matmul::Tiled;
 use super::tile::Small;
 use crate::quant::{CODEBOOK, E2M1, IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
@@ -166,12 +166,7 @@ fn subtract(offset: i8, weights: &mut [__m256i; 8]) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_fifth(fifth: __m256i, weights: &mut [__m256i; 8]) {
     for (v, q) in weights.iter_mut().enumerate() {
-        // Every byte of a lane gets the byte that holds its bit, and keeps that bit alone.
-        let step = _mm256_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c, 0, 0x0404_0404, 0x0808_0808, 0x0c0c_0c0c);
-        let byte = _mm256_shuffle_epi8(fifth, _mm256_add_epi8(step, _mm256_set1_epi8(v as i8 / 2)));
-        let own = _mm256_set1_epi32(0x0804_0201 << (v % 2 * 4));
-        let set = _mm256_cmpeq_epi8(_mm256_and_si256(byte, own), own);
-        *q = _mm256_or_si256(*q, _mm256_and_si256(set, _mm256_set1_epi8(16)));
+        *q = _mm256_or_si256(*q, _mm256_and_si256(flags(fifth, v), _mm256_set1_epi8(16)));
     }
 }
 
