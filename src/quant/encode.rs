@@ -6,7 +6,7 @@
 //! integers and refit `d` and `dmin` in turns.
 
 use super::nearest::{round_shifted, round_signed};
-use super::{BF16, F16, F32, Float, Format, Grid, Levels, Shape, SmallBlock, SuperBlock, blocks_mut, f16, formats, to_f16};
+use super::{BF16, F16, F32, Float, Format, Grid, Levels, Shape, SmallBlock, SuperBlock, all_formats, blocks_mut, f16, to_f16};
 use crate::error::{Error, Result};
 use crate::tensor::Dtype;
 use std::ops::AddAssign;
@@ -50,7 +50,7 @@ pub fn encode(dtype: Dtype, row: &[f32], importance: Option<&[f32]>, out: &mut [
             }
         };
     }
-    formats! { dispatch }
+    all_formats! { dispatch }
     Ok(())
 }
 

@@ -145,15 +145,25 @@ pub enum Levels {
     Shifted(&'static Codewords, usize),
 }
 
-/// Calls `$then!` with the name of every block format: the table [`Dtype`] <-> format for those who build tables of
-/// functions. The struct of a format has the name of its [`Dtype`].
+/// Calls `$then!` with the names of all block formats whose weights are numbers of their own: those that every level
+/// multiplies by kernels of its own.
 macro_rules! formats {
-    ($then:ident) => {
-        $then! { Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_NL IQ4_XS
-        IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S TQ1_0 TQ2_0 MXFP4 }
+    ($then:ident $(and $($more:ident)*)?) => {
+        $then! {
+            Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4 $($($more)*)?
+        }
     };
 }
 pub(crate) use formats;
+
+/// Calls `$then!` with the name of every block format, those of codewords too: the table [`Dtype`] <-> format for those who
+/// build tables of functions. The struct of a format has the name of its [`Dtype`].
+macro_rules! all_formats {
+    ($then:ident) => {
+        $crate::quant::formats! { $then and IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S }
+    };
+}
+pub(crate) use all_formats;
 
 macro_rules! plain {
     ($($name:ident)*) => { $(
@@ -165,7 +175,7 @@ macro_rules! plain {
     )* };
 }
 plain! { F32 F16 BF16 }
-formats! { plain }
+all_formats! { plain }
 
 /// The bytes of a tensor as blocks; an incomplete last block is left out.
 #[must_use]

@@ -24,7 +24,7 @@ macro_rules! for_every_format {
         }
     };
 }
-formats! { for_every_format }
+all_formats! { for_every_format }
 
 fn decodes<F: Format>() {
     let (dtype, len) = (F::DTYPE, F::Shape::LEN);

@@ -13,7 +13,7 @@ pub(super) mod rope;
 
 use super::{DecodeFn, Kernels, MatmulFn};
 use crate::cpu::Level;
-use crate::quant::{self, formats};
+use crate::quant::{self, all_formats};
 use crate::tensor::Dtype;
 
 type PerDtype<T> = [Option<T>; Dtype::COUNT];
@@ -39,7 +39,7 @@ macro_rules! tables {
         };
     };
 }
-formats! { tables }
+all_formats! { tables }
 
 /// The complete table of the reference.
 pub(super) fn kernels() -> Kernels {

@@ -13,7 +13,7 @@ mod super_blocks;
 mod tile;
 
 use crate::kernels::{Kernels, MatmulFn};
-use crate::quant::{self, formats};
+use crate::quant::{self, all_formats};
 use crate::tensor::Dtype;
 
 /// Replaces what this level improves.
@@ -23,7 +23,7 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
             $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name> as MatmulFn);)*
         };
     }
-    formats! { products }
+    all_formats! { products }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
