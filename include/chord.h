@@ -61,7 +61,8 @@
  * Strings in: paths, names and keys end with a NUL, text comes with a length; all are UTF-8. Strings out: borrowed ones end
  *   with a NUL. Copied ones go to (buffer, capacity, *length): a NUL follows if there is room for it.
  * Guest manners. The library prints nothing, reads no environment variable, handles no signal, and starts threads only for an
- *   open model (not for one opened for its vocabulary alone). They stop when the last object made from it is freed.
+ *   open model (not for one opened for its vocabulary alone), which stop when the last object made from it is freed, and one
+ *   for the time that a chat template takes.
  * Enumerations may grow: expect values that this header does not know.
  * All of it since 0.1.0 unless a comment says otherwise.
  */

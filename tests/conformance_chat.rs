@@ -54,3 +54,23 @@ fn equal_to_the_reference() {
     assert!(unequal.is_empty(), "{} of {cases} unequal\n{}", unequal.len(), unequal.join("\n"));
     assert!(cases >= 200, "{cases} cases");
 }
+
+/// Language and environment, apart from any model: what Jinja2 makes of the same templates (`reference/jinja.py`).
+#[test]
+fn equal_to_jinja2() {
+    let data: Value = serde_json::from_str(include_str!("reference/jinja.json")).expect("JSON");
+    let mut chat = Chat::new();
+    for message in data["messages"].as_array().expect("messages") {
+        chat.add_message(message.clone()).expect("a message");
+    }
+    let options = RenderOptions { add_generation_prompt: true, now: Some(NOW) };
+    let cases = data["cases"].as_array().expect("cases");
+    for case in cases {
+        let source = case["template"].as_str().expect("a template");
+        let rendered = Template::new(source)
+            .map(|template| template.with_special_token("bos_token", "<s>"))
+            .and_then(|template| template.render(&chat, &options));
+        assert_eq!(rendered.as_deref().ok(), case["ok"].as_str(), "{source}: {rendered:?}, reference {case}");
+    }
+    assert!(cases.len() > 100);
+}

@@ -3,10 +3,11 @@
 //! A [`Chat`] is a list of messages; a [`Template`] writes it the way the model was trained to read it. Models bring their
 //! template as Jinja source, written for the environment of the `transformers` library, which [`Template`] reproduces:
 //! `trim_blocks`, `lstrip_blocks`, loop controls, `raise_exception`, `strftime_now`, `tojson` without HTML escapes,
-//! `{% generation %}`, Python's methods on strings, lists and mappings.
+//! `{% generation %}`, Python's methods on strings, lists and mappings. The interpreter in `jinja` is our own, because a
+//! template is part of a file that anyone can have made: none may run long, fill memory or overflow a stack.
 
 mod clock;
-mod json;
+mod jinja;
 mod template;
 #[cfg(test)]
 mod tests;

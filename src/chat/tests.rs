@@ -78,19 +78,3 @@ fn messages_and_tools_are_checked() {
     chat.clear();
     assert!(chat.is_empty());
 }
-
-#[test]
-fn hostile_templates_end() {
-    for source in [
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{{ 'x' * 1000000000 }}",
-        "{{ range(1000000000) }}",
-        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-        "{% for i in range(100000) %}{{ 'xxxxxxxxxx' * 1000 }}{% endfor %}",
-        "{% include 'chat' %}",
-        "{% include '/etc/passwd' %}",
-    ] {
-        refused(source);
-    }
-    refused(&"(".repeat(100_000).replacen('(', "{{ (", 1));
-}

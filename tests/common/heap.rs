@@ -1,7 +1,9 @@
-//! A counting allocator: what a piece of code holds on its own thread.
+//! A counting allocator: what a piece of code holds, on its own thread or in the whole process.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicIsize, Ordering};
 
 /// The system allocator, counting. A test installs it as its `#[global_allocator]`.
 pub struct Counting;
@@ -16,7 +18,12 @@ thread_local! {
     static TALLY: Cell<Tally> = const { Cell::new(Tally { held: 0, peak: 0 }) };
 }
 
+static HELD: AtomicIsize = AtomicIsize::new(0);
+static PEAK: AtomicIsize = AtomicIsize::new(0);
+
 fn count(bytes: isize) {
+    let held = HELD.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    PEAK.fetch_max(held, Ordering::Relaxed);
     // Threads that are ending have no tally any more.
     let _ = TALLY.try_with(|tally| {
         let mut new = tally.get();
@@ -60,4 +67,15 @@ pub fn peak(run: impl FnOnce()) -> usize {
     TALLY.set(Tally::default());
     run();
     TALLY.get().peak as usize
+}
+
+/// The same for all threads together; waits for others that measure.
+pub fn process_peak(run: impl FnOnce()) -> usize {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that failed measured nothing that others need.
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let before = HELD.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    run();
+    (PEAK.load(Ordering::Relaxed) - before).try_into().unwrap_or(0)
 }

@@ -1,0 +1,241 @@
+//! Chat templates come with model files: whatever they do, they end in time, within memory, and on a small stack.
+
+#[path = "common/heap.rs"]
+#[allow(dead_code)] // What this thread alone holds says nothing about templates.
+mod heap;
+
+use chord::chat::{Chat, RenderOptions, Template};
+use chord::error::{Error, Result};
+use heap::Counting;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The stack of a host's thread, and what parsing and rendering together may take of time and of memory.
+const STACK: usize = 64 << 10;
+const TIME: Duration = Duration::from_secs(5);
+const MEMORY: usize = 256 << 20;
+
+fn render(source: &str) -> Result<String> {
+    let mut chat = Chat::new();
+    chat.add("user", "Hi");
+    Template::new(source)?.render(&chat, &RenderOptions { add_generation_prompt: true, now: Some(0) })
+}
+
+/// Renders on a small stack with all limits checked.
+fn bounded(source: String) -> Result<String> {
+    let run = move || {
+        let (mut result, mut time) = (Ok(String::new()), Duration::ZERO);
+        let peak = heap::process_peak(|| {
+            let start = Instant::now();
+            result = render(&source);
+            time = start.elapsed();
+        });
+        let shown: String = source.chars().take(80).collect();
+        println!("{time:?}, {peak} bytes: {shown}");
+        assert!(time < TIME, "{time:?} for {shown}");
+        assert!(peak < MEMORY, "{peak} bytes for {shown}");
+        result
+    };
+    thread::Builder::new().stack_size(STACK).spawn(run).expect("a thread").join().expect("no panic")
+}
+
+/// The message with which a template is refused; a place in it is always known.
+fn refused(source: impl Into<String>) -> String {
+    let source = source.into();
+    let len = source.len() as u64;
+    match bounded(source) {
+        Err(Error::Template { offset, message }) => {
+            assert!(offset <= len, "offset {offset} of {len}: {message}");
+            message
+        }
+        other => panic!("not refused: {:.80?}", other),
+    }
+}
+
+#[test]
+fn text_times_a_billion() {
+    refused("{{ 'a' * 10**9 }}");
+    refused("{{ ('a' * 10**6) * 10**6 }}");
+    refused("{% set x = 1000000000 * 'ab' %}");
+}
+
+#[test]
+fn text_doubled_again_and_again() {
+    for double in [
+        "ns.a ~ ns.a",
+        "ns.a + ns.a",
+        "[ns.a, ns.a] | join",
+        "ns.a.replace('a', 'aa')",
+        "ns.a | replace('', 'a')",
+        "'%s%s' % (ns.a, ns.a)",
+        "'{0}{0}'.format(ns.a)",
+        "ns.a.join([ns.a, ns.a])",
+        "(ns.a, ns.a) | string",
+        "ns.a | tojson | tojson",
+        "ns.a | escape | replace('a', '&&')",
+        "ns.a | map('upper') | join('  ')",
+    ] {
+        let set = format!("{{% set ns.a = {double} %}}");
+        refused(format!(
+            "{{% set ns = namespace(a='ab') %}}{{% for i in range(60) %}}{set}{{% endfor %}}{{{{ ns.a | length }}}}"
+        ));
+    }
+}
+
+#[test]
+fn lists_doubled_again_and_again() {
+    refused("{% set ns = namespace(a=[1]) %}{% for i in range(60) %}{% set ns.a = ns.a + ns.a %}{% endfor %}");
+    refused("{{ [0] * 10**9 }}");
+    refused("{{ ([0] * 1000) * 10**6 }}");
+}
+
+#[test]
+fn ranges_of_a_billion() {
+    refused("{{ range(10**9) }}");
+    refused("{% for i in range(10**9) %}{% endfor %}");
+    refused("{{ range(10**9) | list | length }}");
+}
+
+#[test]
+fn loops_in_loops() {
+    refused("{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}");
+    refused("{% for i in range(10000) %}{% for j in range(10000) %}{{ 'xxxxxxxxxxxxxxxx' }}{% endfor %}{% endfor %}");
+    refused("{% for i in range(10**5) %}{% for j in range(10**5) if j > 10**6 %}{% endfor %}{% endfor %}");
+}
+
+#[test]
+fn output_without_end() {
+    refused("{% for i in range(100000) %}{{ 'x' * 10000 }}{% endfor %}");
+    refused("{% set a = 'x' * 100000 %}{% for i in range(100000) %}{{ a }}{% endfor %}");
+    refused("{% filter upper %}{% for i in range(100000) %}{{ 'x' * 10000 }}{% endfor %}{% endfilter %}");
+}
+
+#[test]
+fn padding() {
+    for wide in [
+        "'a' | center(10**9)",
+        "'a\nb' | indent(10**9)",
+        "'a'.ljust(10**9)",
+        "'a'.zfill(10**9)",
+        "'%1000000000d' % 1",
+        "'{:1000000000}'.format(1)",
+        "[1] | tojson(indent=10**9)",
+        "[1] | batch(10**9, 'x')",
+        "'%.999999999f' % 1",
+    ] {
+        let result = bounded(format!("{{{{ {wide} }}}}"));
+        assert!(result.is_err() || result.is_ok_and(|text| text.len() < 4096), "{wide}");
+    }
+}
+
+#[test]
+fn macros_and_loops_that_call_themselves() {
+    refused("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}");
+    refused("{% macro f(x) %}{{ g(x) }}{% endmacro %}{% macro g(x) %}{{ f([x]) }}{% endmacro %}{{ f(1) }}");
+    refused("{% macro f() %}{% for i in [1] %}{% if true %}{{ f() | upper }}{% endif %}{% endfor %}{% endmacro %}{{ f() }}");
+    refused("{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}");
+    refused("{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}");
+    refused("{% macro f() %}{% call f() %}{% endcall %}{% endmacro %}{{ f() }}");
+    refused("{% macro f(x=f()) %}{% endmacro %}{{ f() }}");
+}
+
+#[test]
+fn values_that_hold_values_that_hold_values() {
+    refused("{% set ns = namespace(a=1) %}{% for i in range(100000) %}{% set ns.a = [ns.a] %}{% endfor %}");
+    refused(
+        "{% set ns = namespace(a=1) %}{% for i in range(100000) %}{% set ns.a = {'a': ns.a} %}{% endfor %}{{ ns.a | tojson }}",
+    );
+    refused("{% set ns = namespace(a=1) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}");
+    refused(
+        "{% set ns = namespace(a=1) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a == ns.a + [] }}",
+    );
+    // Namespaces alone can hold themselves.
+    assert!(bounded("{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns.ns.ns is defined }}".to_owned()).is_ok());
+    let chain = "{% set ns = namespace() %}{% for i in range(10000) %}{% set n = namespace(next=ns.last) %}{% set ns.last = n %}{% endfor %}";
+    let _ = bounded(chain.to_owned());
+}
+
+#[test]
+fn source_that_nests_without_end() {
+    for (open, inner, close) in [
+        ("(", "1", ")"),
+        ("[", "", "]"),
+        ("{1:", "1", "}"),
+        ("-", "1", ""),
+        ("not ", "1", ""),
+        ("f(", "", ")"),
+        ("a[", "0", "]"),
+        ("1 if ", "1", " else 1"),
+        ("1 if 1 else ", "1", ""),
+        ("2 ** ", "1", ""),
+        ("1 + ", "1", ""),
+        ("a is eq(", "1", ")"),
+        ("a | f(", "1", ")"),
+    ] {
+        let source = format!("{{{{ {}{inner}{} }}}}", open.repeat(100_000), close.repeat(100_000));
+        let _ = bounded(source);
+        let _ = bounded(format!("{{{{ {}", open.repeat(100_000)));
+        let _ = bounded(format!("{{{{ {}{inner}{} }}}}", open.repeat(30), close.repeat(30)));
+    }
+    for open in [
+        "{% if 1 %}",
+        "{% for i in [1] %}",
+        "{% set a %}",
+        "{% macro f() %}",
+        "{% call f() %}",
+        "{% with %}",
+        "{% filter upper %}",
+    ] {
+        refused(open.repeat(100_000));
+    }
+    assert!(bounded(format!("{{{{ 1{} }}}}", ".a".repeat(100_000))).is_err());
+    assert_eq!(bounded(format!("{{{{ 1{} }}}}", " + 1".repeat(10_000))).expect("a long sum is fine"), "10001");
+    assert_eq!(
+        bounded(format!("{{% if 0 %}}{}{{% else %}}x{{% endif %}}", "{% elif 0 %}".repeat(10_000))).expect("branches"),
+        "x"
+    );
+}
+
+#[test]
+fn quadratic_work() {
+    let names: String = (0..5000).map(|i| format!("{{% set v{i} = {i} %}}")).collect();
+    let _ = bounded(names.repeat(20));
+    refused("{% set ns = namespace(a='') %}{% for i in range(10**6) %}{% set ns.a = ns.a + 'x' %}{% endfor %}");
+    refused("{% set ns = namespace(a='') %}{% for i in range(10**6) %}{% if 'y' in 'x' * 10000 %}{% endif %}{% endfor %}");
+    let _ = bounded("{{ (range(10000) | list) | unique | list | length }}".to_owned());
+    let _ = bounded("{% set a = range(10000) | list %}{% for i in a %}{% if -1 in a %}{% endif %}{% endfor %}".to_owned());
+    let _ = bounded("{{ '{#' }}".repeat(1000) + &"{#".repeat(100_000));
+    let _ = bounded("{% raw %}".to_owned() + &"{%".repeat(200_000));
+    let _ = bounded("{{".repeat(100_000));
+}
+
+#[test]
+fn files_and_other_templates() {
+    for source in [
+        "{% include 'chat' %}",
+        "{% include '/etc/passwd' %}",
+        "{% import '/etc/passwd' as x %}",
+        "{% extends '/etc/passwd' %}",
+        "{% from 'chat' import x %}",
+        "{{ open('/etc/passwd') }}",
+        "{{ self.__init__.__globals__ }}",
+        "{{ messages.__class__.__mro__ }}",
+        "{{ ''.__class__.__base__.__subclasses__() }}",
+    ] {
+        refused(source);
+    }
+}
+
+#[test]
+fn an_ordinary_template_is_far_from_the_limits() {
+    let source = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}";
+    let mut chat = Chat::new();
+    for _ in 0..2000 {
+        chat.add("user", &"words ".repeat(500));
+    }
+    let text = Template::new(source).and_then(|template| template.render(&chat, &RenderOptions::default())).expect("it renders");
+    assert_eq!(text.len(), 2000 * (8 + 3000));
+}
