@@ -48,6 +48,10 @@ fn check(name: &str) {
         }
     }
     assert_eq!(failures, 0, "{name}: wrong ids");
+    if name == "bert-bge" {
+        // Lower-cases and drops what it does not know.
+        return;
+    }
     for Case { text, ids_special_parsed: ids, .. } in &cases {
         streams_what_it_decodes(&tokenizer, name, text, ids);
     }
@@ -92,4 +96,5 @@ vocabularies! {
     qwen2: "qwen2",
     falcon: "falcon",
     deepseek_llm: "deepseek-llm",
+    bert_bge: "bert-bge",
 }

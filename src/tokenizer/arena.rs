@@ -64,6 +64,11 @@ impl Arena {
         self.ends.len()
     }
 
+    /// The strings in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..).map_while(|index| self.get(index))
+    }
+
     /// String `index`, if there is one.
     pub(super) fn get(&self, index: u32) -> Option<&[u8]> {
         let index = index as usize;
@@ -126,8 +131,13 @@ impl Index {
     /// The key of `string` and the slot where the search for it begins.
     #[inline]
     fn key(&self, string: &[u8]) -> (u64, usize) {
-        let key = pack(string).unwrap_or_else(|| LONG | self.hasher.hash_one(string));
-        (key, self.hasher.hash_one(key) as usize)
+        match pack(string) {
+            Some(key) => (key, self.hasher.hash_one(key) as usize),
+            None => {
+                let hash = self.hasher.hash_one(string);
+                (LONG | hash, hash as usize)
+            }
+        }
     }
 
     /// Adds string `index` of `arena`; of equal strings the first stays. Empty strings are not added.

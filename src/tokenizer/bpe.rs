@@ -1,5 +1,5 @@
-//! Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019): text is split into words by the
-//! pre-tokenizer, and within each word the bytes merge by the rank of the pair.
+//! Byte-pair encoding (Sennrich et al. 2016): text is split into words by the pre-tokenizer, and within each word the bytes
+//! (Radford et al. 2019) or characters merge by the rank of the pair.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,62 +9,101 @@ use foldhash::fast::RandomState;
 use super::arena::{Arena, Index};
 use super::byte_level;
 use super::definition::Definition;
+use super::marks::Marks;
 use super::merge::{Merge, Merger, Merges, NONE, Symbol};
+use super::pre::{Alphabet, PreTokenizer};
 use super::split::Splitter;
 use super::vocab::Vocab;
-use super::word::{WholeWords, Words, push};
+use super::word::{WholeWords, Words, character_length, push};
 use crate::error::{Error, Result};
 
 /// The tokenizer.
 #[derive(Debug)]
 pub(super) struct Bpe {
     vocab: Arc<Vocab>,
-    /// Tokens by the bytes that they stand for.
+    /// Tokens by [`strings`].
     index: Index,
     whole: WholeWords,
     pairs: HashMap<(u32, u32), Merge, RandomState>,
     bytes: [u32; 256],
-    unknown: Option<u32>,
     splitter: Splitter,
-    ignore_merges: bool,
+    pre: &'static PreTokenizer,
+    /// Of words that are written in characters.
+    marks: Option<Marks>,
+    lowercase: bool,
+}
+
+/// What words are made of: the bytes that tokens stand for, or their texts.
+fn strings(vocab: &Vocab, alphabet: Alphabet) -> &Arena {
+    match alphabet {
+        Alphabet::Bytes => vocab.pieces(),
+        Alphabet::Marked | Alphabet::Spaceless => vocab.texts(),
+    }
 }
 
 impl Bpe {
     /// Prepares the vocabulary. Merges of or into texts that are no token are ignored, as are repeated ones.
     pub(super) fn new(definition: &Definition, vocab: Arc<Vocab>) -> Result<Self> {
+        let alphabet = definition.pre.alphabet;
+        let strings = strings(&vocab, alphabet);
         let mut index = Index::with_capacity(vocab.len())?;
-        for (id, kind) in vocab.kinds() {
+        for ((id, kind), text) in vocab.kinds().zip(vocab.texts().iter()) {
             // The text of special tokens is not written in the alphabet of bytes; where it reads the same, words can
             // be special tokens.
-            let text = vocab.texts().get(id).unwrap_or_default();
-            if !kind.is_special() || text.iter().all(u8::is_ascii_graphic) {
-                index.insert(vocab.pieces(), id)?;
+            if alphabet != Alphabet::Bytes || !kind.is_special() || text.iter().all(u8::is_ascii_graphic) {
+                index.insert(strings, id)?;
             }
         }
         let mut bytes = [NONE; 256];
-        for (byte, id) in (0..=255).zip(&mut bytes) {
-            *id = index.get(vocab.pieces(), &[byte]).unwrap_or(NONE);
+        for (byte, id) in (0..=255_u8).zip(&mut bytes) {
+            let token = match alphabet {
+                Alphabet::Bytes => index.get(strings, &[byte]),
+                Alphabet::Marked | Alphabet::Spaceless => index.get(strings, format!("<0x{byte:02X}>").as_bytes()),
+            };
+            *id = token.unwrap_or(NONE);
         }
         Ok(Bpe {
-            pairs: pairs(definition, &vocab, &index)?,
+            pairs: pairs(definition, strings, &index)?,
             index,
             whole: WholeWords::new(vocab.len())?,
             bytes,
-            unknown: definition.unknown,
             splitter: Splitter::new(definition.pre)?,
-            ignore_merges: definition.pre.ignore_merges,
+            pre: definition.pre,
+            marks: if alphabet == Alphabet::Marked { Some(Marks::new(&vocab)?) } else { None },
+            lowercase: definition.lowercase,
             vocab,
         })
     }
 
     /// Appends the tokens of `text`.
     pub(super) fn encode(&self, text: &str, merger: &mut Merger, out: &mut Vec<i32>) -> Result<()> {
-        self.splitter.split(text, &mut |word| self.whole.encode(self, word, merger, out))
+        match (&self.marks, self.pre.alphabet) {
+            (Some(marks), _) => self.splitter.split(text, &mut |line| {
+                if self.pre.whole_line_ends
+                    && line.starts_with("\n")
+                    && let Some(id) = self.token(line.as_bytes())
+                {
+                    return push(out, id);
+                }
+                marks.words(line, false, &mut |word| self.whole.encode(self, word, merger, out))
+            }),
+            (None, Alphabet::Spaceless) => {
+                let lower: String;
+                let mut text = text;
+                if self.lowercase {
+                    lower = text.to_lowercase();
+                    text = &lower;
+                }
+                let mut words = text.split_whitespace();
+                words.try_for_each(|word| self.whole.encode(self, word.as_bytes(), merger, out))
+            }
+            _ => self.splitter.split(text, &mut |word| self.whole.encode(self, word.as_bytes(), merger, out)),
+        }
     }
 }
 
 /// The merges by pair of tokens.
-fn pairs(definition: &Definition, vocab: &Vocab, index: &Index) -> Result<HashMap<(u32, u32), Merge, RandomState>> {
+fn pairs(definition: &Definition, strings: &Arena, index: &Index) -> Result<HashMap<(u32, u32), Merge, RandomState>> {
     let mut pairs: HashMap<_, _, RandomState> = HashMap::default();
     pairs.try_reserve(definition.merges.len()).map_err(|_| Error::OutOfMemory)?;
     let mut sides = Arena::default();
@@ -72,24 +111,25 @@ fn pairs(definition: &Definition, vocab: &Vocab, index: &Index) -> Result<HashMa
     for (rank, merge) in (0..).zip(&definition.merges) {
         // Tokens never hold a space, but the left one may be a mark that reads like one.
         let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ').map(|at| at + 1) else { continue };
-        sides.discard();
-        if !byte_level::decode(&merge[..space], &mut sides)? {
-            continue;
-        }
+        let append = |side: &[u8], sides: &mut Arena| match definition.pre.alphabet {
+            Alphabet::Bytes => byte_level::decode(side, sides),
+            Alphabet::Marked | Alphabet::Spaceless => sides.extend(side).map(|()| true),
+        };
+        let whole = append(&merge[..space], &mut sides)?;
         let middle = sides.pending().len();
-        if !byte_level::decode(&merge[space + 1..], &mut sides)? {
-            continue;
-        }
+        let whole = whole && append(&merge[space + 1..], &mut sides)?;
         let both = sides.pending();
         // Merges mostly stand in the order of the tokens that they form: look there before searching.
-        let guess = [last, last + 1].into_iter().find(|&id| vocab.pieces().get(id) == Some(both));
-        let find = |text| index.get(vocab.pieces(), text);
-        let (Some(left), Some(right), Some(id)) = (find(&both[..middle]), find(&both[middle..]), guess.or_else(|| find(both)))
-        else {
-            continue;
-        };
-        last = id;
-        pairs.entry((left, right)).or_insert(Merge { rank, id });
+        let guess = [last, last + 1].into_iter().find(|&id| strings.get(id) == Some(both));
+        let find = |text| index.get(strings, text);
+        if whole
+            && let (Some(left), Some(right), Some(id)) =
+                (find(&both[..middle]), find(&both[middle..]), guess.or_else(|| find(both)))
+        {
+            last = id;
+            pairs.entry((left, right)).or_insert(Merge { rank, id });
+        }
+        sides.discard();
     }
     Ok(pairs)
 }
@@ -104,23 +144,27 @@ impl Merges for Bpe {
 impl Words for Bpe {
     #[inline]
     fn token(&self, word: &[u8]) -> Option<u32> {
-        self.index.get(self.vocab.pieces(), word)
+        self.index.get(strings(&self.vocab, self.pre.alphabet), word)
     }
 
     fn ignores_merges(&self) -> bool {
-        self.ignore_merges
+        self.pre.ignore_merges
     }
 
     #[inline]
     fn first(&self, rest: &[u8]) -> (usize, u32) {
-        (1, rest.first().map_or(NONE, |&byte| self.bytes[usize::from(byte)]))
+        match self.pre.alphabet {
+            Alphabet::Bytes => (1, rest.first().map_or(NONE, |&byte| self.bytes[usize::from(byte)])),
+            Alphabet::Marked | Alphabet::Spaceless => {
+                let length = character_length(rest);
+                (length, rest.get(..length).and_then(|character| self.token(character)).unwrap_or(NONE))
+            }
+        }
     }
 
+    /// Bytes that are no token are left out.
     fn spell(&self, symbol: &[u8], out: &mut Vec<i32>) -> Result<()> {
-        match (self.unknown, symbol.first()) {
-            (Some(unknown), _) => push(out, unknown),
-            (None, Some(byte)) => Err(Error::InvalidModel(format!("the vocabulary has no token for byte 0x{byte:02x}"))),
-            (None, None) => Ok(()),
-        }
+        let known = symbol.iter().map(|&byte| self.bytes[usize::from(byte)]).filter(|&id| id != NONE);
+        known.into_iter().try_for_each(|id| push(out, id))
     }
 }

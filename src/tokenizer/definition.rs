@@ -4,17 +4,85 @@ use super::pre::{self, PreTokenizer};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Strings};
 
-/// How a tokenizer works (`tokenizer.ggml.model`).
+/// How a tokenizer works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Model {
     /// SentencePiece's byte-pair encoding: merges by score, unknown characters as bytes.
     Spm,
-    /// Byte-level byte-pair encoding: merges by rank within pre-split words.
+    /// Byte-pair encoding by rank within pre-split words.
     Bpe,
+    /// Longest tokens within words, as BERT has them.
+    WordPiece,
+    /// SentencePiece's unigram model: the best total score.
+    Unigram,
+    /// Longest tokens on bytes, as RWKV has them.
+    Longest,
 }
 
-/// Names of `tokenizer.ggml.model` that are understood.
-const MODELS: &[(&str, Model)] = &[("llama", Model::Spm), ("gpt2", Model::Bpe)];
+/// What a kind of tokenizer means where a file does not say.
+struct Defaults {
+    /// `tokenizer.ggml.model`.
+    name: &'static str,
+    model: Model,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    separator: Option<u32>,
+    unknown: Option<u32>,
+    add_bos: bool,
+    add_eos: bool,
+    add_space_prefix: bool,
+    /// The only pre-tokenizer, if there is but one.
+    pre: Option<&'static str>,
+}
+
+const BPE: Defaults = Defaults {
+    name: "gpt2",
+    model: Model::Bpe,
+    bos: None,
+    eos: None,
+    separator: None,
+    unknown: None,
+    add_bos: false,
+    add_eos: false,
+    add_space_prefix: false,
+    pre: None,
+};
+
+/// The kinds that are understood.
+const MODELS: &[Defaults] = &[
+    Defaults {
+        name: "llama",
+        model: Model::Spm,
+        bos: Some(1),
+        eos: Some(2),
+        unknown: Some(0),
+        add_bos: true,
+        add_space_prefix: true,
+        ..BPE
+    },
+    BPE,
+    Defaults { name: "gemma4", pre: Some("gemma4"), ..BPE },
+    Defaults { name: "whitespace", pre: Some("whitespace"), ..BPE },
+    Defaults {
+        name: "bert",
+        model: Model::WordPiece,
+        bos: Some(101),
+        separator: Some(102),
+        unknown: Some(100),
+        add_bos: true,
+        ..BPE
+    },
+    Defaults { name: "t5", model: Model::Unigram, eos: Some(1), unknown: Some(2), add_eos: true, ..BPE },
+    Defaults { name: "rwkv", model: Model::Longest, ..BPE },
+];
+
+/// What to do about a pre-tokenizer that the file does not name or whose name is not known.
+pub(super) struct Fallback<'a> {
+    /// Take the default for an unknown name.
+    pub(super) allowed: bool,
+    /// Told what is off.
+    pub(super) warn: &'a mut dyn FnMut(&str),
+}
 
 /// Everything that a file says about its tokenizer.
 #[derive(Debug)]
@@ -22,6 +90,8 @@ pub(super) struct Definition<'a> {
     pub(super) model: Model,
     /// Of BPE only.
     pub(super) pre: &'static PreTokenizer,
+    /// The name that the file gives it.
+    pub(super) pre_name: &'a str,
     pub(super) tokens: Vec<&'a [u8]>,
     /// One per token, or none at all.
     pub(super) kinds: Vec<i32>,
@@ -31,14 +101,25 @@ pub(super) struct Definition<'a> {
     pub(super) merges: Vec<&'a [u8]>,
     pub(super) bos: Option<u32>,
     pub(super) eos: Option<u32>,
-    pub(super) eot: Option<u32>,
-    pub(super) eom: Option<u32>,
+    pub(super) separator: Option<u32>,
     pub(super) unknown: Option<u32>,
+    /// Tokens other than EOS that end generation.
+    pub(super) ends: Vec<u32>,
     pub(super) add_bos: bool,
     pub(super) add_eos: bool,
     pub(super) add_space_prefix: bool,
+    /// Runs of spaces count as one, and those around the text not at all. Of Unigram only.
+    pub(super) remove_extra_spaces: bool,
+    /// Rules of normalization. Of Unigram only.
+    pub(super) charsmap: Vec<u8>,
+    /// The vocabulary knows lower-case words only.
+    pub(super) lowercase: bool,
+    /// The vocabulary knows words without accents only.
+    pub(super) strip_accents: bool,
     /// `general.name` in lower case: some attributes of tokens stand nowhere else.
     pub(super) name: String,
+    /// `general.architecture`, for the same reason.
+    pub(super) architecture: &'a str,
 }
 
 /// The arrays of strings that a [`Definition`] looks into.
@@ -59,14 +140,14 @@ fn missing(key: &str) -> Error {
     Error::InvalidModel(format!("the model has no usable tokenizer: metadata key {key} is missing"))
 }
 
-/// The model named in the file.
-pub(super) fn model(metadata: &Metadata) -> Result<Model> {
+/// What the model named in the file means.
+fn defaults(metadata: &Metadata) -> Result<&'static Defaults> {
     let name = metadata.str("tokenizer.ggml.model")?.ok_or_else(|| missing("tokenizer.ggml.model"))?;
     if matches!(name, "none" | "no_vocab") {
         return Err(Error::Unsupported(format!("the model has no vocabulary (tokenizer.ggml.model is {name})")));
     }
-    MODELS.iter().find(|(known, _)| *known == name).map(|&(_, model)| model).ok_or_else(|| {
-        let known: Vec<_> = MODELS.iter().map(|(name, _)| *name).collect();
+    MODELS.iter().find(|known| known.name == name).ok_or_else(|| {
+        let known: Vec<_> = MODELS.iter().map(|known| known.name).collect();
         Error::Unsupported(format!("tokenizer.ggml.model {name:?} is not supported; supported are {}", known.join(", ")))
     })
 }
@@ -88,16 +169,22 @@ fn per_token<T>(key: &str, values: Option<Vec<T>>, tokens: usize) -> Result<Vec<
 }
 
 impl<'a> Definition<'a> {
-    /// Reads the keys of a tokenizer of kind `model`.
-    pub(super) fn read(metadata: &Metadata, model: Model, texts: &'a Texts) -> Result<Self> {
+    /// Reads the keys of a tokenizer.
+    pub(super) fn read(metadata: &'a Metadata, texts: &'a Texts, fallback: Fallback) -> Result<Self> {
+        let defaults = defaults(metadata)?;
+        let model = defaults.model;
         let tokens = views(&texts.tokens)?;
         if tokens.is_empty() {
             return Err(Error::InvalidModel("tokenizer.ggml.tokens is empty".into()));
         }
+        let pre_name = metadata.str("tokenizer.ggml.pre")?.unwrap_or_default();
         let pre = match model {
-            Model::Bpe => pre::find(metadata.str("tokenizer.ggml.pre")?.unwrap_or("default"))?,
-            Model::Spm => pre::NONE,
+            Model::Bpe => pre::find(defaults.pre.unwrap_or(pre_name), fallback)?,
+            _ => pre::NONE,
         };
+        if model == Model::Bpe && texts.merges.is_none() && pre.needs_merges {
+            return Err(missing("tokenizer.ggml.merges"));
+        }
         let exists = |id: &u32| (*id as usize) < tokens.len();
         // The first and last tokens matter to every answer: a wrong one is an error. Others may be wrong in files in use.
         let checked = |key: &str| match metadata.u32(key)? {
@@ -107,30 +194,54 @@ impl<'a> Definition<'a> {
             id => Ok(id),
         };
         let optional = |key: &str| Ok::<_, Error>(metadata.u32(key)?.filter(exists));
-        let default = |id: u32| (model == Model::Spm).then_some(id).filter(exists);
-        let bos = checked("tokenizer.ggml.bos_token_id")?.or(default(1));
-        let eos = checked("tokenizer.ggml.eos_token_id")?.or(default(2));
+        let mut bos = checked("tokenizer.ggml.bos_token_id")?;
+        if bos.is_none() && model == Model::WordPiece {
+            bos = optional("tokenizer.ggml.cls_token_id")?;
+        }
+        let bos = bos.or(defaults.bos.filter(exists));
+        let eos = checked("tokenizer.ggml.eos_token_id")?.or(defaults.eos.filter(exists));
+        let mut ends = Vec::new();
+        for name in ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"] {
+            ends.extend(optional(&format!("tokenizer.ggml.{name}_token_id"))?);
+        }
         let adds = |key: &str, token: Option<u32>, default: bool| match (metadata.bool(key)?, token) {
             (Some(true), None) => {
                 Err(Error::InvalidModel(format!("{key} is true, but the model does not say which token that is")))
             }
             (asked, token) => Ok(asked.unwrap_or(default) && token.is_some()),
         };
+        let asked = |key: &str, default: bool| Ok::<_, Error>(metadata.bool(key)?.unwrap_or(default));
+        let lowercase = asked("tokenizer.ggml.normalizer.lowercase", model == Model::WordPiece)?;
+        let mut charsmap = Vec::new();
+        if model == Model::Unigram
+            && let Some(bytes) = metadata.i32s("tokenizer.ggml.precompiled_charsmap")?
+        {
+            charsmap.try_reserve_exact(bytes.len()).map_err(|_| Error::OutOfMemory)?;
+            // The bytes stand there with sign or without.
+            charsmap.extend(bytes.iter().map(|&byte| byte as u8));
+        }
         Ok(Definition {
             model,
             pre,
+            pre_name,
             kinds: per_token("tokenizer.ggml.token_type", metadata.i32s("tokenizer.ggml.token_type")?, tokens.len())?,
             scores: per_token("tokenizer.ggml.scores", metadata.f32s("tokenizer.ggml.scores")?, tokens.len())?,
             merges: texts.merges.as_ref().map_or(Ok(Vec::new()), views)?,
             bos,
             eos,
-            eot: optional("tokenizer.ggml.eot_token_id")?,
-            eom: optional("tokenizer.ggml.eom_token_id")?,
-            unknown: optional("tokenizer.ggml.unknown_token_id")?.or(default(0)),
-            add_bos: adds("tokenizer.ggml.add_bos_token", bos, model == Model::Spm || pre.add_bos)?,
-            add_eos: adds("tokenizer.ggml.add_eos_token", eos, false)?,
-            add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(model == Model::Spm),
+            separator: optional("tokenizer.ggml.seperator_token_id")?.or(defaults.separator.filter(exists)),
+            unknown: optional("tokenizer.ggml.unknown_token_id")?.or(defaults.unknown.filter(exists)),
+            ends,
+            add_bos: adds("tokenizer.ggml.add_bos_token", bos, defaults.add_bos || pre.add_bos)?
+                || pre.always_bos && bos.is_some(),
+            add_eos: adds("tokenizer.ggml.add_eos_token", eos, defaults.add_eos)?,
+            add_space_prefix: asked("tokenizer.ggml.add_space_prefix", defaults.add_space_prefix)?,
+            remove_extra_spaces: asked("tokenizer.ggml.remove_extra_whitespaces", false)?,
+            charsmap,
+            lowercase,
+            strip_accents: asked("tokenizer.ggml.normalizer.strip_accents", lowercase)?,
             name: metadata.str("general.name")?.unwrap_or_default().to_lowercase(),
+            architecture: metadata.str("general.architecture")?.unwrap_or_default(),
             tokens,
         })
     }

@@ -9,28 +9,38 @@
 mod arena;
 mod bpe;
 mod byte_level;
+mod characters;
+mod charsmap;
 mod definition;
+mod longest;
+mod marks;
 mod merge;
 mod pre;
 mod special;
 mod split;
 mod spm;
+mod trie;
+mod unigram;
 mod utf8;
 mod vocab;
 mod word;
+mod wordpiece;
 
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use bpe::Bpe;
-use definition::{Definition, Model, Texts};
+use definition::{Definition, Fallback, Model, Texts};
+use longest::Longest;
 use merge::Merger;
 use special::Specials;
 use spm::Spm;
+use unigram::Unigram;
 pub use utf8::Utf8Stream;
 use vocab::{Kind, Vocab};
 use word::push;
+use wordpiece::WordPiece;
 
 /// What else a text means than its characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,7 +61,8 @@ pub struct Tokenizer {
     eos: Option<u32>,
     unknown: Option<u32>,
     add_bos: bool,
-    add_eos: bool,
+    /// Ends a text with `add_special`: EOS, or the separator of WordPiece.
+    last: Option<u32>,
     strips_space: bool,
     longest: usize,
 }
@@ -60,6 +71,9 @@ pub struct Tokenizer {
 enum Algorithm {
     Spm(Box<Spm>),
     Bpe(Box<Bpe>),
+    WordPiece(Box<WordPiece>),
+    Unigram(Box<Unigram>),
+    Longest(Longest),
 }
 
 /// Longest text that is tokenized at once. Below it, offsets in a text with its spaces marked fit 32 bits.
@@ -75,30 +89,43 @@ impl Tokenizer {
     /// tokenizer or pre-tokenizer is not known (the message names it and those that are), or the file says that it has
     /// none.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
-        let model = definition::model(metadata)?;
-        let texts = Texts::new(metadata)?;
-        Tokenizer::new(&Definition::read(metadata, model, &texts)?)
+        Tokenizer::read(metadata, Fallback { allowed: false, warn: &mut |_| () })
     }
 
-    fn new(definition: &Definition) -> Result<Self> {
+    /// As [`Tokenizer::from_metadata`], with a word about what is off in the file. With `default_pre_tokenizer`, one whose
+    /// name is not known is replaced by the default; text is then cut into other tokens than the model was trained on.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_metadata`].
+    pub fn from_metadata_with(metadata: &Metadata, default_pre_tokenizer: bool, mut warn: impl FnMut(&str)) -> Result<Self> {
+        Tokenizer::read(metadata, Fallback { allowed: default_pre_tokenizer, warn: &mut warn })
+    }
+
+    fn read(metadata: &Metadata, fallback: Fallback) -> Result<Self> {
+        let texts = Texts::new(metadata)?;
+        let definition = &Definition::read(metadata, &texts, fallback)?;
         let vocab = Arc::new(Vocab::new(definition)?);
-        let ids = 0..vocab.len() as u32;
-        let longest = ids.filter_map(|id| Some(vocab.pieces().get(id)?.len())).max().unwrap_or(0);
         let (strip_left, strip_right) = stripping(definition, &vocab);
         Ok(Tokenizer {
             specials: Specials::new(&vocab, strip_left, strip_right)?,
             algorithm: match definition.model {
                 Model::Spm => Algorithm::Spm(Box::new(Spm::new(definition, Arc::clone(&vocab))?)),
                 Model::Bpe => Algorithm::Bpe(Box::new(Bpe::new(definition, Arc::clone(&vocab))?)),
+                Model::WordPiece => Algorithm::WordPiece(Box::new(WordPiece::new(definition, &vocab)?)),
+                Model::Unigram => Algorithm::Unigram(Box::new(Unigram::new(definition, &vocab)?)),
+                Model::Longest => Algorithm::Longest(Longest::new(definition, &vocab)?),
             },
+            longest: vocab.pieces().iter().map(<[u8]>::len).max().unwrap_or(0),
             vocab,
             bos: definition.bos,
             eos: definition.eos,
             unknown: definition.unknown,
             add_bos: definition.add_bos,
-            add_eos: definition.add_eos,
+            last: match definition.model {
+                Model::WordPiece => definition.separator,
+                _ => definition.eos.filter(|_| definition.add_eos),
+            },
             strips_space: definition.add_space_prefix,
-            longest,
         })
     }
 
@@ -122,8 +149,8 @@ impl Tokenizer {
             at = special.end;
         }
         self.encode_plain(text.get(at..), &mut merger, out)?;
-        if let Some(eos) = self.eos.filter(|_| flags.add_special && self.add_eos) {
-            push(out, eos)?;
+        if let Some(last) = self.last.filter(|_| flags.add_special) {
+            push(out, last)?;
         }
         Ok(())
     }
@@ -134,6 +161,9 @@ impl Tokenizer {
             (None | Some(""), _) => Ok(()),
             (Some(text), Algorithm::Spm(spm)) => spm.encode(text, merger, out),
             (Some(text), Algorithm::Bpe(bpe)) => bpe.encode(text, merger, out),
+            (Some(text), Algorithm::WordPiece(wordpiece)) => wordpiece.encode(text, out),
+            (Some(text), Algorithm::Unigram(unigram)) => unigram.encode(text, out),
+            (Some(text), Algorithm::Longest(longest)) => longest.encode(text, out),
         }
     }
 
@@ -228,7 +258,7 @@ impl Tokenizer {
     /// Whether texts with `add_special` end with [`Tokenizer::eos`].
     #[must_use]
     pub fn adds_eos(&self) -> bool {
-        self.add_eos
+        self.last.is_some() && self.last == self.eos
     }
 
     /// Whether a model that samples token `id` has ended its answer: EOS, end of turn, end of message, and tokens whose
@@ -242,10 +272,20 @@ impl Tokenizer {
 /// Special tokens that swallow white space before and behind them, sorted. Files do not say which; models are known by
 /// name, as in llama.cpp.
 fn stripping(definition: &Definition, vocab: &Vocab) -> (Vec<u32>, Vec<u32>) {
-    let mut sides = (Vec::new(), Vec::new());
-    if ["phi-3", "phi3"].iter().any(|name| definition.name.contains(name)) {
-        let kept = |id: &u32| !matches!(vocab.texts().get(*id), Some(b"<unk>" | b"<s>" | b"<|endoftext|>"));
-        sides.1 = vocab.kinds().filter(|(_, kind)| kind.is_special()).map(|(id, _)| id).filter(kept).collect();
+    let special = |wanted: &dyn Fn(&[u8]) -> bool| -> Vec<u32> {
+        let tokens = vocab.kinds().zip(vocab.texts().iter());
+        tokens.filter(|((_, kind), text)| kind.is_special() && wanted(text)).map(|((id, _), _)| id).collect()
+    };
+    let contains = |name: &str, parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    if contains(definition.pre_name, &["jina-v2-de", "jina-v2-es", "jina-v2-code"])
+        || contains(definition.architecture, &["nomic-bert-moe", "jina-bert-v3"])
+    {
+        (special(&|text| text == b"<mask>"), Vec::new())
+    } else if contains(&definition.name, &["phi-3", "phi3"]) {
+        (Vec::new(), special(&|text| !matches!(text, b"<unk>" | b"<s>" | b"<|endoftext|>")))
+    } else if contains(&definition.name, &["modern-bert"]) {
+        (special(&|text| text == b"[MASK]"), Vec::new())
+    } else {
+        (Vec::new(), Vec::new())
     }
-    sides
 }

@@ -3,6 +3,7 @@
 //! A table, not code: to add a name, add it to a row or add a row. Patterns are those of the models' own tokenizers in
 //! the form in which llama.cpp runs them, without look-around: `\s+(?!\S)|\s+` is written [`SPACES`].
 
+use super::definition::Fallback;
 use crate::error::{Error, Result};
 
 /// Alternatives, the first that matches wins; text between matches is a word too.
@@ -18,12 +19,35 @@ pub(super) struct PreTokenizer {
     pub(super) ignore_merges: bool,
     /// Texts begin with BOS unless the file says otherwise.
     pub(super) add_bos: bool,
+    /// Texts begin with BOS whatever the file says.
+    pub(super) always_bos: bool,
     /// Runs of white space are cut into powers of two.
     pub(super) halve_spaces: bool,
+    /// Files without merges are broken.
+    pub(super) needs_merges: bool,
+    /// A run of line ends that is a token is not merged from single ones.
+    pub(super) whole_line_ends: bool,
+    /// What words are made of.
+    pub(super) alphabet: Alphabet,
+}
+
+/// How the tokens of a vocabulary are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alphabet {
+    /// In GPT-2's alphabet of bytes.
+    Bytes,
+    /// In characters, spaces as marks; what is no token in bytes, `<0xNN>`.
+    Marked,
+    /// In characters, without white space.
+    Spaceless,
 }
 
 /// White space; where more text follows, its last character is left to what follows, unless it is the only one.
 pub(super) const SPACES: &str = r"\s+";
+/// White space where the text ends, `\s+$`.
+pub(super) const TRAILING: &str = r"\s{1,}";
+/// Numbers in groups of three from the right. What is left over on the left stays with the text before it.
+pub(super) const THOUSANDS: &str = r"\p{N}{1,}";
 
 /// English contractions, lower case and either case.
 const CONTRACTIONS: &str = "'(?:s|t|re|ve|m|ll|d)";
@@ -66,12 +90,40 @@ const CJK: Stage = &[r"[\x{4e00}-\x{9fa5}\x{3040}-\x{30ff}]+"];
 const ASCII_SYMBOL_WORD: &str = r"[!-/:-@\[-`{-~][A-Za-z]+";
 const LETTERS_AND_MARKS: &str = r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+";
 const DEEPSEEK3: Stage = &[ASCII_SYMBOL_WORD, LETTERS_AND_MARKS, r" ?[\p{P}\p{S}]+[\r\n]*", LINES, SPACES];
+/// Scripts of East and Southeast Asia as AFMoE's vocabulary has them: with nearly all that lies between.
+const ASIAN: &str = concat!(
+    r"[\x{e40}-\x{eff}\x{1000}-\x{109f}\x{1100}-\x{11ff}\x{1780}-\x{17ff}\x{2f00}-\x{2fdf}\x{3040}-\x{30ff}",
+    r"\x{3400}-\x{4dbf}\x{4e00}-\x{d7ff}\x{e000}-\x{faff}\x{ff65}-\x{ff9f}]+"
+);
+const HAN: &str = r"[\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{20000}-\x{2a6df}\x{2a700}-\x{2ebef}\x{2f800}-\x{2fa1f}]+";
+/// A word without Chinese characters, and a contraction behind it.
+const HANLESS_WORD: &str = concat!(
+    r"[^\r\n\p{L}\p{N}]?",
+    r"[\p{L}--[\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{20000}-\x{2a6df}\x{2a700}-\x{2ebef}\x{2f800}-\x{2fa1f}]]+",
+    r"(?:'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD]))?"
+);
+/// Lines and runs of line ends.
+const LINE_RUNS: Stage = &[r"[^\n]+", r"\n+"];
+/// Letters and marks with a contraction behind them.
+const MARKED_WORD: &str = r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+(?:'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD]))?";
+/// As [`SYMBOLS`], with slashes behind them too.
+const SYMBOLS_SLASH: &str = r" ?[^\s\p{L}\p{N}]+[\r\n/]*";
 const BLOOM: Stage = &[" ?[^(\\s|.,!?…。，、।۔،)]+"];
 const THREE_DIGITS: Stage = &["[0-9][0-9][0-9]"];
 
 /// A row without special rules.
 const fn plain(names: &'static [&'static str], stages: &'static [Stage]) -> PreTokenizer {
-    PreTokenizer { names, stages, ignore_merges: false, add_bos: false, halve_spaces: false }
+    PreTokenizer {
+        names,
+        stages,
+        ignore_merges: false,
+        add_bos: false,
+        always_bos: false,
+        halve_spaces: false,
+        needs_merges: true,
+        whole_line_ends: false,
+        alphabet: Alphabet::Bytes,
+    }
 }
 
 /// For tokenizers that cut nothing.
@@ -113,14 +165,15 @@ const TABLE: &[PreTokenizer] = &[
             &[LLAMA3],
         )
     },
-    plain(&["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], &[LLAMA3]),
+    plain(&["dbrx", "smaug-bpe", "chatglm-bpe"], &[LLAMA3]),
+    PreTokenizer { ignore_merges: true, ..plain(&["glm4", "glm5"], &[LLAMA3]) },
     PreTokenizer { halve_spaces: true, ..plain(&["jais-2"], &[LLAMA3]) },
     PreTokenizer {
         ignore_merges: true,
         ..plain(&["minicpm5"], &[&[r"\p{N}{1,3}"], &[CONTRACTIONS_ANY_CASE, LETTERS, r"\p{N}+", SYMBOLS, LINES, SPACES]])
     },
     plain(&["qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2"], &[QWEN2]),
-    plain(&["laguna"], &[&[r"[^\n]+", r"\n+"], QWEN2]),
+    plain(&["laguna"], &[LINE_RUNS, QWEN2]),
     plain(&["ufakzeka"], &[&[LETTERS, r"\p{N}", SYMBOLS, LINES, SPACES]]),
     plain(
         &["qwen35"],
@@ -158,7 +211,7 @@ const TABLE: &[PreTokenizer] = &[
                 r"[^\r\n\p{L}\p{N}]?[\p{L}&&[^a-z]]*[\p{L}&&[^A-Z]]+",
                 r"[^\r\n\p{L}\p{N}]?[\p{L}&&[^a-z]]+[\p{L}&&[^A-Z]]*",
                 r"\p{N}",
-                r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+                SYMBOLS_SLASH,
                 LINES,
                 SPACES,
             ]],
@@ -170,7 +223,7 @@ const TABLE: &[PreTokenizer] = &[
             r"[^\r\n\p{L}\p{N}]?[\p{L}&&[^a-z]]*[\p{L}&&[^A-Z]]+(?:'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD]))?",
             r"[^\r\n\p{L}\p{N}]?[\p{L}&&[^a-z]]+[\p{L}&&[^A-Z]]*(?:'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD]))?",
             r"\p{N}{1,3}",
-            r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+            SYMBOLS_SLASH,
             LINES,
             SPACES,
         ]],
@@ -183,7 +236,7 @@ const TABLE: &[PreTokenizer] = &[
                 r"[^\r\n\p{L}\p{N}]?[[\p{L}\p{M}]&&[^a-z]]*[[\p{L}\p{M}]&&[^A-Z]]+(?:'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD]))?",
                 r"[^\r\n\p{L}\p{N}]?[[\p{L}\p{M}]&&[^a-z]]+[[\p{L}\p{M}]&&[^A-Z]]*(?:'(?:[sS]|[tT]|[rR][eE]|[vV][eE]|[mM]|[lL][lL]|[dD]))?",
                 r"\p{N}{1,3}",
-                r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+                SYMBOLS_SLASH,
                 LINES,
                 SPACES,
             ]],
@@ -195,7 +248,7 @@ const TABLE: &[PreTokenizer] = &[
             &[r"[\r\n]"],
             &[CASED_WORD],
             &[r"\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3001}\x{3002}]+"],
-            &[r"\s+$"],
+            &[TRAILING],
             &[DEEPSEEK_CJK],
             &[r"\p{N}+"],
         ],
@@ -215,14 +268,52 @@ const TABLE: &[PreTokenizer] = &[
             &[&["<sentinel:[0-9]+>"], &["IMGIMG[A-I]{1,4}Z"], &[r"[\t\n]|    |  "], DIGIT, &[r"[\p{P}!-/:-@\[-`{-~]"], GPT2],
         )
     },
+    PreTokenizer {
+        ignore_merges: true,
+        ..plain(
+            &["youtu"],
+            &[
+                &[
+                    r"[\x{ac00}-\x{d7a3}\x{3131}-\x{318e}]+",
+                    r"[\x{2014}\x{2018}\x{2019}\x{201c}\x{201d}\x{2026}\x{3001}-\x{303f}\x{fe30}-\x{fe4f}\x{ff01}\x{ff0c}\x{ff1a}\x{ff1b}]+",
+                    r"[\x{3105}-\x{312f}]+",
+                    r"[\x{4e00}-\x{9fa5}\x{3040}-\x{30ff}]+",
+                ],
+                &[MARKED_WORD, r"\p{N}", SYMBOLS_SLASH, LINES, SPACES],
+            ],
+        )
+    },
+    plain(&["tiny_aya", "cohere2moe"], &[&[THOUSANDS], &[MARKED_WORD, r"\p{N}{1,3}", SYMBOLS_SLASH, LINES, SPACES]]),
+    plain(&["superbpe"], &[&[r"\p{N}+"], &[THOUSANDS]]),
+    plain(&["afmoe"], &[&[THOUSANDS], &[ASIAN], DEEPSEEK3]),
+    PreTokenizer { needs_merges: false, ..plain(&["kimi-k2"], &[&[HAN, HANLESS_WORD, r"\p{N}{1,3}", SYMBOLS, LINES, SPACES]]) },
+    PreTokenizer {
+        always_bos: true,
+        whole_line_ends: true,
+        alphabet: Alphabet::Marked,
+        ..plain(&["gemma4", "granite-embed-multi-311m"], &[LINE_RUNS])
+    },
+    PreTokenizer { alphabet: Alphabet::Marked, ..plain(&["sarvam-moe"], &[LINE_RUNS]) },
+    PreTokenizer { alphabet: Alphabet::Spaceless, ..plain(&["whitespace"], &[]) },
 ];
 
-/// The pre-tokenizer of that name.
+/// The pre-tokenizer of that name. Without a name, the default; of an unknown one too if `fallback` allows it.
 ///
 /// # Errors
 /// No such name.
-pub(super) fn find(name: &str) -> Result<&'static PreTokenizer> {
-    TABLE.iter().find(|pre| pre.names.contains(&name)).ok_or_else(|| {
+pub(super) fn find(name: &str, fallback: Fallback) -> Result<&'static PreTokenizer> {
+    let row = |name: &str| TABLE.iter().find(|pre| pre.names.contains(&name));
+    match row(name) {
+        Some(pre) => return Ok(pre),
+        None if name.is_empty() => {
+            (fallback.warn)("metadata key tokenizer.ggml.pre is missing: text is split by default rules, maybe not the model's");
+        }
+        None if fallback.allowed => (fallback.warn)(&format!(
+            "tokenizer.ggml.pre {name:?} is not supported: text is split by default rules, probably not the model's"
+        )),
+        None => {}
+    }
+    row("default").filter(|_| name.is_empty() || fallback.allowed).ok_or_else(|| {
         let known: Vec<_> = TABLE.iter().flat_map(|pre| pre.names).copied().collect();
         Error::Unsupported(format!("tokenizer.ggml.pre {name:?} is not supported; supported are {}", known.join(", ")))
     })

@@ -4,6 +4,7 @@
 //! A last alternative takes any one character, so that there always is a match: runs of it are the text between the
 //! matches, a word of its own.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -11,7 +12,7 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::pool::{Pool, PoolGuard};
 use regex_automata::{Anchored, Input};
 
-use super::pre::{PreTokenizer, SPACES, Stage};
+use super::pre::{PreTokenizer, SPACES, Stage, THOUSANDS, TRAILING};
 use crate::error::{Error, Result};
 
 /// Makes the scratch memory of a DFA.
@@ -22,8 +23,10 @@ type NewCache = Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + s
 struct Matcher {
     dfa: Arc<DFA>,
     caches: Pool<Cache, NewCache>,
-    /// The alternative that is [`SPACES`].
+    /// The alternatives that are [`SPACES`], [`TRAILING`] and [`THOUSANDS`].
     spaces: Option<usize>,
+    trailing: Option<usize>,
+    thousands: Option<usize>,
     /// The alternative that is any character.
     gap: usize,
     /// See [`PreTokenizer::halve_spaces`].
@@ -52,8 +55,16 @@ impl Matcher {
             let dfa = Arc::clone(&dfa);
             move || dfa.create_cache()
         });
-        let spaces = alternatives.iter().position(|&pattern| pattern == SPACES);
-        Ok(Matcher { dfa, caches: Pool::new(new_cache), spaces, gap: alternatives.len(), halve_spaces })
+        let place = |wanted| alternatives.iter().position(|&pattern| pattern == wanted);
+        Ok(Matcher {
+            dfa,
+            caches: Pool::new(new_cache),
+            spaces: place(SPACES),
+            trailing: place(TRAILING),
+            thousands: place(THOUSANDS),
+            gap: alternatives.len(),
+            halve_spaces,
+        })
     }
 
     /// Where the match at `start` ends, and which alternative it is. The text must not end at `start`.
@@ -74,7 +85,7 @@ impl Splitter {
     }
 
     /// Passes the words of `text` to `word`, in order; together they are the text.
-    pub(super) fn split(&self, text: &str, word: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn split(&self, text: &str, word: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
         let mut caches: Vec<_> = self.stages.iter().map(|stage| stage.caches.get()).collect();
         split(&self.stages, &mut caches, text, word)
     }
@@ -85,20 +96,25 @@ fn split(
     stages: &[Matcher],
     caches: &mut [PoolGuard<'_, Cache, NewCache>],
     text: &str,
-    word: &mut dyn FnMut(&[u8]) -> Result<()>,
+    word: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<()> {
     let (Some((stage, stages)), Some((cache, caches))) = (stages.split_first(), caches.split_first_mut()) else {
-        return word(text.as_bytes());
+        return word(text);
     };
-    let mut pass = |range: std::ops::Range<usize>| match text.get(range) {
+    let mut pass = |range: Range<usize>| match text.get(range) {
         None | Some("") => Ok(()),
-        Some(part) if stages.is_empty() => word(part.as_bytes()),
+        Some(part) if stages.is_empty() => word(part),
         Some(part) => split(stages, caches, part, word),
     };
     let (mut passed, mut at) = (0, 0);
     while at < text.len() {
         let (mut end, alternative) = stage.next(cache, text, at)?;
-        if alternative == stage.gap {
+        if alternative == stage.gap || Some(alternative) == stage.trailing && end < text.len() {
+            at = end;
+            continue;
+        }
+        if Some(alternative) == stage.thousands {
+            passed = group(text, passed, at..end, &mut pass)?;
             at = end;
             continue;
         }
@@ -112,7 +128,7 @@ fn split(
                 end = at + before;
             }
             if stage.halve_spaces {
-                at = halve(text, at, end, &mut pass)?;
+                at = halve(text, at..end, &mut pass)?;
             }
         }
         pass(at..end)?;
@@ -122,16 +138,44 @@ fn split(
     pass(passed..at)
 }
 
+/// Where the first `count` characters of a part of `text` end.
+fn skip(text: &str, part: Range<usize>, count: usize) -> usize {
+    let rest = text.get(part.clone()).unwrap_or_default();
+    part.start + rest.char_indices().nth(count).map_or(rest.len(), |(length, _)| length)
+}
+
+fn count(text: &str, part: Range<usize>) -> usize {
+    text.get(part).unwrap_or_default().chars().count()
+}
+
+/// Passes on numbers in groups of three, aligned on the right; the text from `passed` on goes with the first.
+fn group(
+    text: &str,
+    mut passed: usize,
+    numbers: Range<usize>,
+    pass: &mut impl FnMut(Range<usize>) -> Result<()>,
+) -> Result<usize> {
+    let mut at = numbers.start;
+    let mut left = count(text, numbers.clone());
+    while left > 0 {
+        let size = if left.is_multiple_of(3) { 3 } else { left % 3 };
+        at = skip(text, at..numbers.end, size);
+        pass(passed..at)?;
+        passed = at;
+        left -= size;
+    }
+    Ok(passed)
+}
+
 /// Passes on white space in runs of 512, 256, ... 2 characters, the longest first. What is left starts at the result.
-fn halve(text: &str, start: usize, end: usize, pass: &mut impl FnMut(std::ops::Range<usize>) -> Result<()>) -> Result<usize> {
-    let mut at = start;
-    let mut left = text.get(start..end).unwrap_or_default().chars().count();
+fn halve(text: &str, spaces: Range<usize>, pass: &mut impl FnMut(Range<usize>) -> Result<()>) -> Result<usize> {
+    let mut at = spaces.start;
+    let mut left = count(text, spaces.clone());
     for run in (1..=9).rev().map(|power| 1 << power) {
         while left >= run {
-            let rest = text.get(at..end).unwrap_or_default();
-            let len = rest.char_indices().nth(run).map_or(rest.len(), |(len, _)| len);
-            pass(at..at + len)?;
-            at += len;
+            let end = skip(text, at..spaces.end, run);
+            pass(at..end)?;
+            at = end;
             left -= run;
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::arena::Index;
 use super::definition::Definition;
+use super::marks::Marks;
 use super::merge::{Merge, Merger, Merges, NONE, Symbol};
-use super::vocab::{Kind, SPACE_MARK, Vocab, byte_of};
-use super::word::{WholeWords, Words, push};
+use super::vocab::{Kind, Vocab, byte_of};
+use super::word::{WholeWords, Words, character_length, push};
 use crate::error::{Error, Result, try_vec};
 
 /// The tokenizer.
@@ -22,9 +23,7 @@ pub(super) struct Spm {
     bytes: [u32; 256],
     unknown: Option<u32>,
     add_space_prefix: bool,
-    /// Characters that some token has before a space mark, sorted. Behind any other, a text can be cut before a
-    /// mark: no token reaches across.
-    before_mark: Vec<char>,
+    marks: Marks,
 }
 
 /// A score as a rank: the higher the score, the lower the rank; what is no number comes last.
@@ -44,22 +43,12 @@ impl Spm {
             *rank_of = rank(score);
         }
         let mut bytes = [NONE; 256];
-        let mut before_mark = Vec::new();
         for (id, kind) in vocab.kinds() {
             index.insert(vocab.texts(), id)?;
-            let Some(text) = vocab.texts().get(id) else { continue };
-            if kind == Kind::Byte {
-                if let Some(byte) = byte_of(text) {
-                    bytes[usize::from(byte)] = id;
-                }
-            } else if let Ok(text) = std::str::from_utf8(text) {
-                let marks = text.match_indices('\u{2581}');
-                let before = marks.filter_map(|(at, _)| text.get(..at)?.chars().next_back());
-                for character in before {
-                    if let Err(at) = before_mark.binary_search(&character) {
-                        before_mark.insert(at, character);
-                    }
-                }
+            if kind == Kind::Byte
+                && let Some(byte) = vocab.texts().get(id).and_then(byte_of)
+            {
+                bytes[usize::from(byte)] = id;
             }
         }
         Ok(Spm {
@@ -69,40 +58,14 @@ impl Spm {
             bytes,
             unknown: definition.unknown,
             add_space_prefix: definition.add_space_prefix,
-            before_mark,
+            marks: Marks::new(&vocab)?,
             vocab,
         })
     }
 
     /// Appends the tokens of `text`, which starts a text or follows a special token.
     pub(super) fn encode(&self, text: &str, merger: &mut Merger, out: &mut Vec<i32>) -> Result<()> {
-        let spaces = text.bytes().filter(|&byte| byte == b' ').count() + 1;
-        let mut marked = Vec::new();
-        marked.try_reserve_exact(text.len() + spaces * SPACE_MARK.len()).map_err(|_| Error::OutOfMemory)?;
-        // Where the current word starts, and the character before the place being looked at.
-        let (mut word, mut before) = (0, None);
-        let mut mark = |marked: &mut Vec<u8>, before: Option<char>| {
-            let cut = before.is_some_and(|before| self.before_mark.binary_search(&before).is_err());
-            let end = marked.len();
-            marked.extend_from_slice(SPACE_MARK);
-            cut.then(|| std::mem::replace(&mut word, end)..end)
-        };
-        if self.add_space_prefix {
-            mark(&mut marked, before);
-            before = Some('\u{2581}');
-        }
-        for character in text.chars() {
-            if matches!(character, ' ' | '\u{2581}') {
-                if let Some(range) = mark(&mut marked, before) {
-                    self.whole.encode(self, &marked[range], merger, out)?;
-                }
-                before = Some('\u{2581}');
-            } else {
-                marked.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                before = Some(character);
-            }
-        }
-        self.whole.encode(self, &marked[word..], merger, out)
+        self.marks.words(text, self.add_space_prefix, &mut |word| self.whole.encode(self, word, merger, out))
     }
 }
 
@@ -124,14 +87,8 @@ impl Words for Spm {
     }
 
     fn first(&self, rest: &[u8]) -> (usize, u32) {
-        let len = match rest.first() {
-            Some(0xf0..) => 4,
-            Some(0xe0..) => 3,
-            Some(0xc0..) => 2,
-            _ => 1,
-        };
         // Most symbols merge: what a lone character is gets looked up when it is left over.
-        (len.min(rest.len()), NONE)
+        (character_length(rest), NONE)
     }
 
     fn spell(&self, symbol: &[u8], out: &mut Vec<i32>) -> Result<()> {

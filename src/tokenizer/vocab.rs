@@ -3,6 +3,7 @@
 use super::arena::Arena;
 use super::byte_level;
 use super::definition::{Definition, Model};
+use super::pre::Alphabet;
 use crate::error::{Error, Result};
 
 /// U+2581, which SentencePiece vocabularies write for a space.
@@ -93,6 +94,7 @@ const ROLES: &[(Role, &[&str])] = &[
             "<fim-pad>",
             "<fim_pad>",
             "<PAD>",
+            "[PAD]",
             "<|fim_repo|>",
             "<|repo_name|>",
             "<fim-repo>",
@@ -169,6 +171,7 @@ impl Vocab {
         };
         vocab.kinds.try_reserve_exact(count).map_err(|_| Error::OutOfMemory)?;
         let (mut calls, mut replies, mut answers) = (false, false, Vec::new());
+        let (mut closing, mut marks_turns) = (None, false);
         for (id, &text) in (0..).zip(&definition.tokens) {
             let mut kind = definition.kinds.get(id as usize).map_or(Kind::Normal, |&value| Kind::from_gguf(value));
             match role(text) {
@@ -177,8 +180,11 @@ impl Vocab {
                     vocab.ends.push(id);
                     calls |= matches!(text, b"<|call|>" | b"<|calls|>");
                     replies |= matches!(text, b"<|return|>" | b"<|flush|>");
-                    if text == b"<|end|>" {
-                        answers.push(id);
+                    marks_turns |= text == b"<|tool_response>";
+                    match text {
+                        b"<|end|>" => answers.push(id),
+                        b"</s>" => closing = Some(id),
+                        _ => {}
                     }
                 }
                 Some(Role::Control) => kind = Kind::Control,
@@ -186,7 +192,7 @@ impl Vocab {
                 None => {}
             }
             vocab.texts.push(text)?;
-            vocab.push_piece(definition.model, text, kind)?;
+            vocab.push_piece(definition, text, kind)?;
             vocab.kinds.push(kind);
         }
         // Where answers have several parts, as in gpt-oss, `<|end|>` ends a part and something else the answer.
@@ -196,24 +202,31 @@ impl Vocab {
                 vocab.ends.retain(|&end| end != id);
             }
         }
-        vocab.ends.extend([definition.eos, definition.eot, definition.eom].into_iter().flatten());
+        // Where turns have marks of their own, as in gemma 4, `</s>` is HTML.
+        if let Some(id) = closing.filter(|_| marks_turns) {
+            vocab.kinds[id as usize] = Kind::Normal;
+            vocab.ends.retain(|&end| end != id);
+        }
+        vocab.ends.extend(definition.eos);
+        vocab.ends.extend_from_slice(&definition.ends);
         vocab.ends.sort_unstable();
         vocab.ends.dedup();
         Ok(vocab)
     }
 
     /// Appends what a token stands for.
-    fn push_piece(&mut self, model: Model, text: &[u8], kind: Kind) -> Result<()> {
-        match kind {
-            Kind::Unused => {}
-            Kind::Byte if let Some(byte) = byte_of(text) => self.pieces.extend(&[byte])?,
-            Kind::Normal if model == Model::Bpe => {
+    fn push_piece(&mut self, definition: &Definition, text: &[u8], kind: Kind) -> Result<()> {
+        match (kind, definition.model) {
+            (_, Model::Longest) => unescape(text, &mut self.pieces)?,
+            (Kind::Unused, _) => {}
+            (Kind::Byte, _) if let Some(byte) = byte_of(text) => self.pieces.extend(&[byte])?,
+            (Kind::Normal, Model::Bpe) if definition.pre.alphabet == Alphabet::Bytes => {
                 if !byte_level::decode(text, &mut self.pieces)? {
                     self.pieces.discard();
                     self.pieces.extend(text)?;
                 }
             }
-            Kind::Normal => {
+            (Kind::Normal, _) => {
                 let mut rest = text;
                 while let Some(at) = find(rest, SPACE_MARK) {
                     self.pieces.extend(&rest[..at])?;
@@ -263,6 +276,28 @@ pub(super) fn byte_of(text: &[u8]) -> Option<u8> {
     let digits = text.strip_prefix(b"<0x")?.strip_suffix(b">")?;
     let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == 2 && !digits.starts_with('+'))?;
     u8::from_str_radix(digits, 16).ok()
+}
+
+/// Appends what a token of RWKV's vocabularies stands for: they are written with the escapes of Python's byte strings.
+fn unescape(text: &[u8], out: &mut Arena) -> Result<()> {
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let (byte, after) = match (byte, after) {
+            (b'\\', [b'x', high, low, after @ ..]) => {
+                let digits = [*high, *low];
+                let value = std::str::from_utf8(&digits).ok().and_then(|digits| u8::from_str_radix(digits, 16).ok());
+                (value.unwrap_or_default(), after)
+            }
+            (b'\\', [b't', after @ ..]) => (b'\t', after),
+            (b'\\', [b'n', after @ ..]) => (b'\n', after),
+            (b'\\', [b'r', after @ ..]) => (b'\r', after),
+            (b'\\', [other, after @ ..]) => (*other, after),
+            _ => (byte, after),
+        };
+        out.extend(&[byte])?;
+        rest = after;
+    }
+    Ok(())
 }
 
 /// The first place of `needle`, which is not empty.

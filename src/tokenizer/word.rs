@@ -80,3 +80,15 @@ pub(super) fn push(out: &mut Vec<i32>, id: u32) -> Result<()> {
     out.push(id as i32);
     Ok(())
 }
+
+/// The length of the character that `text`, which is not empty, begins with, going by its first byte.
+#[inline]
+pub(super) fn character_length(text: &[u8]) -> usize {
+    let length = match text.first() {
+        Some(0xf0..) => 4,
+        Some(0xe0..) => 3,
+        Some(0xc0..) => 2,
+        _ => 1,
+    };
+    length.min(text.len())
+}
