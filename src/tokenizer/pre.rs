@@ -48,6 +48,8 @@ pub(super) const SPACES: &str = r"\s+";
 pub(super) const TRAILING: &str = r"\s{1,}";
 /// Numbers in groups of three from the right. What is left over on the left stays with the text before it.
 pub(super) const THOUSANDS: &str = r"\p{N}{1,}";
+/// Where three, six, ... ASCII digits follow and then no more: a cut, `(?=(\d{3})+(?!\d))`.
+pub(super) const AHEAD: &str = "[0-9]{1,}";
 
 /// English contractions, lower case and either case.
 const CONTRACTIONS: &str = "'(?:s|t|re|ve|m|ll|d)";
@@ -95,7 +97,8 @@ const ASIAN: &str = concat!(
     r"[\x{e40}-\x{eff}\x{1000}-\x{109f}\x{1100}-\x{11ff}\x{1780}-\x{17ff}\x{2f00}-\x{2fdf}\x{3040}-\x{30ff}",
     r"\x{3400}-\x{4dbf}\x{4e00}-\x{d7ff}\x{e000}-\x{faff}\x{ff65}-\x{ff9f}]+"
 );
-const HAN: &str = r"[\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{20000}-\x{2a6df}\x{2a700}-\x{2ebef}\x{2f800}-\x{2fa1f}]+";
+const HAN: &str =
+    r"[\x{3400}-\x{4dbf}\x{4e00}-\x{9fff}\x{f900}-\x{faff}\x{20000}-\x{2a6df}\x{2a700}-\x{2ebef}\x{2f800}-\x{2fa1f}]+";
 /// A word without Chinese characters, and a contraction behind it.
 const HANLESS_WORD: &str = concat!(
     r"[^\r\n\p{L}\p{N}]?",
@@ -284,7 +287,7 @@ const TABLE: &[PreTokenizer] = &[
         )
     },
     plain(&["tiny_aya", "cohere2moe"], &[&[THOUSANDS], &[MARKED_WORD, r"\p{N}{1,3}", SYMBOLS_SLASH, LINES, SPACES]]),
-    plain(&["superbpe"], &[&[r"\p{N}+"], &[THOUSANDS]]),
+    plain(&["superbpe"], &[&[r"\p{N}+"], &[AHEAD]]),
     plain(&["afmoe"], &[&[THOUSANDS], &[ASIAN], DEEPSEEK3]),
     PreTokenizer { needs_merges: false, ..plain(&["kimi-k2"], &[&[HAN, HANLESS_WORD, r"\p{N}{1,3}", SYMBOLS, LINES, SPACES]]) },
     PreTokenizer {

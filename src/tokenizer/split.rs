@@ -1,8 +1,8 @@
 //! Runs a pre-tokenizer: text to words, in linear time.
 //!
 //! Patterns are compiled to one lazy DFA per stage that is asked at each place how far the leftmost-first match reaches.
-//! A last alternative takes any one character, so that there always is a match: runs of it are the text between the
-//! matches, a word of its own.
+//! Last alternatives take characters that begin no match, and any one character, so that there always is a match: what they
+//! take together is the text between the matches, a word of its own.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::pool::{Pool, PoolGuard};
 use regex_automata::{Anchored, Input};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 
-use super::pre::{PreTokenizer, SPACES, Stage, THOUSANDS, TRAILING};
+use super::pre::{AHEAD, PreTokenizer, SPACES, Stage, THOUSANDS, TRAILING};
 use crate::error::{Error, Result};
 
 /// Makes the scratch memory of a DFA.
@@ -23,11 +24,12 @@ type NewCache = Box<dyn Fn() -> Cache + Send + Sync + std::panic::UnwindSafe + s
 struct Matcher {
     dfa: Arc<DFA>,
     caches: Pool<Cache, NewCache>,
-    /// The alternatives that are [`SPACES`], [`TRAILING`] and [`THOUSANDS`].
+    /// The alternatives that are [`SPACES`], [`TRAILING`], [`THOUSANDS`] and [`AHEAD`].
     spaces: Option<usize>,
     trailing: Option<usize>,
     thousands: Option<usize>,
-    /// The alternative that is any character.
+    ahead: Option<usize>,
+    /// The first of the alternatives that take what lies between the matches.
     gap: usize,
     /// See [`PreTokenizer::halve_spaces`].
     halve_spaces: bool,
@@ -45,8 +47,9 @@ fn internal(error: impl std::fmt::Display) -> Error {
 
 impl Matcher {
     fn new(alternatives: Stage, halve_spaces: bool) -> Result<Self> {
+        let others = format!("{}+", others(alternatives)?);
         let mut patterns = alternatives.to_vec();
-        patterns.push("(?s:.)");
+        patterns.extend([others.as_str(), "(?s:.)"]);
         let config = DFA::config().skip_cache_capacity_check(true);
         let captures = thompson::Config::new().which_captures(WhichCaptures::None);
         let dfa = DFA::builder().configure(config).thompson(captures).build_many(&patterns).map_err(internal)?;
@@ -62,6 +65,7 @@ impl Matcher {
             spaces: place(SPACES),
             trailing: place(TRAILING),
             thousands: place(THOUSANDS),
+            ahead: place(AHEAD),
             gap: alternatives.len(),
             halve_spaces,
         })
@@ -74,6 +78,45 @@ impl Matcher {
         let found = self.dfa.try_search_fwd(cache, &input).map_err(internal)?;
         let found = found.ok_or_else(|| internal("no alternative matches"))?;
         Ok((found.offset(), found.pattern().as_usize()))
+    }
+}
+
+/// The characters that no match of the alternatives begins with.
+fn others(alternatives: Stage) -> Result<Hir> {
+    let mut firsts = ClassUnicode::empty();
+    for pattern in alternatives {
+        if add_firsts(&regex_syntax::parse(pattern).map_err(internal)?, &mut firsts) {
+            return Err(internal(format!("{pattern} matches nothing")));
+        }
+    }
+    firsts.negate();
+    Ok(Hir::class(Class::Unicode(firsts)))
+}
+
+/// Adds the characters that matches of a pattern begin with to `firsts`. Returns whether it also matches without any.
+fn add_firsts(pattern: &Hir, firsts: &mut ClassUnicode) -> bool {
+    match pattern.kind() {
+        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Literal(literal) => match std::str::from_utf8(&literal.0).ok().and_then(|text| text.chars().next()) {
+            Some(first) => {
+                firsts.push(ClassUnicodeRange::new(first, first));
+                false
+            }
+            None => true,
+        },
+        HirKind::Class(class) => {
+            match class {
+                Class::Unicode(class) => firsts.union(class),
+                Class::Bytes(class) => class.iter().for_each(|range| {
+                    firsts.push(ClassUnicodeRange::new(range.start().into(), range.end().into()));
+                }),
+            }
+            false
+        }
+        HirKind::Repetition(repetition) => add_firsts(&repetition.sub, firsts) || repetition.min == 0,
+        HirKind::Capture(capture) => add_firsts(&capture.sub, firsts),
+        HirKind::Concat(parts) => parts.iter().all(|part| add_firsts(part, firsts)),
+        HirKind::Alternation(parts) => parts.iter().fold(false, |empty, part| add_firsts(part, firsts) || empty),
     }
 }
 
@@ -109,12 +152,13 @@ fn split(
     let (mut passed, mut at) = (0, 0);
     while at < text.len() {
         let (mut end, alternative) = stage.next(cache, text, at)?;
-        if alternative == stage.gap || Some(alternative) == stage.trailing && end < text.len() {
+        if alternative >= stage.gap || Some(alternative) == stage.trailing && end < text.len() {
             at = end;
             continue;
         }
-        if Some(alternative) == stage.thousands {
-            passed = group(text, passed, at..end, &mut pass)?;
+        let ahead = Some(alternative) == stage.ahead;
+        if ahead || Some(alternative) == stage.thousands {
+            passed = group(text, passed, at..end, ahead, &mut pass)?;
             at = end;
             continue;
         }
@@ -148,21 +192,27 @@ fn count(text: &str, part: Range<usize>) -> usize {
     text.get(part).unwrap_or_default().chars().count()
 }
 
-/// Passes on numbers in groups of three, aligned on the right; the text from `passed` on goes with the first.
+/// Cuts behind every group of three numbers, aligned on the right, or `ahead` of it. The text from `passed` on goes with
+/// the first piece; what follows the last cut starts at the result.
 fn group(
     text: &str,
     mut passed: usize,
     numbers: Range<usize>,
+    ahead: bool,
     pass: &mut impl FnMut(Range<usize>) -> Result<()>,
 ) -> Result<usize> {
-    let mut at = numbers.start;
-    let mut left = count(text, numbers.clone());
+    let (mut at, mut left) = (numbers.start, count(text, numbers.clone()));
+    let mut cut = |at: usize| pass(std::mem::replace(&mut passed, at)..at);
+    if ahead && left.is_multiple_of(3) {
+        cut(at)?;
+    }
     while left > 0 {
         let size = if left.is_multiple_of(3) { 3 } else { left % 3 };
         at = skip(text, at..numbers.end, size);
-        pass(passed..at)?;
-        passed = at;
         left -= size;
+        if left > 0 || !ahead {
+            cut(at)?;
+        }
     }
     Ok(passed)
 }

@@ -182,8 +182,7 @@ mod tests {
         let trie = Trie::new(strings.iter().map(Vec::as_slice).zip(0..).collect()).unwrap();
         for string in &strings {
             for text in [string.clone(), [string, &[1_u8][..]].concat(), [string, &[0_u8, 200][..]].concat()] {
-                let expected: Vec<_> =
-                    (1..=text.len()).filter_map(|length| Some((length, *map.get(&text[..length])?))).collect();
+                let expected: Vec<_> = (1..=text.len()).filter_map(|length| Some((length, *map.get(&text[..length])?))).collect();
                 assert_eq!(trie.prefixes(&text).collect::<Vec<_>>(), expected, "{text:?}");
                 assert_eq!(trie.longest(&text), expected.last().copied());
             }

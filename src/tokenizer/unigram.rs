@@ -38,9 +38,9 @@ struct Best {
 impl Unigram {
     /// Prepares the vocabulary. Tokens whose score is not finite never occur in a text.
     pub(super) fn new(definition: &Definition, vocab: &Vocab) -> Result<Self> {
-        let unknown = definition.unknown.ok_or_else(|| {
-            Error::InvalidModel("tokenizer.ggml.unknown_token_id is missing or outside the vocabulary".into())
-        })?;
+        let unknown = definition
+            .unknown
+            .ok_or_else(|| Error::InvalidModel("tokenizer.ggml.unknown_token_id is missing or outside the vocabulary".into()))?;
         let mut scores = try_vec(vocab.len(), 0.0)?;
         let (mut tokens, mut verbatim) = (Vec::new(), Vec::new());
         tokens.try_reserve(vocab.len()).map_err(|_| Error::OutOfMemory)?;

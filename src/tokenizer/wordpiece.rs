@@ -21,9 +21,9 @@ pub(super) struct WordPiece {
 impl WordPiece {
     /// Prepares the vocabulary.
     pub(super) fn new(definition: &Definition, vocab: &Vocab) -> Result<Self> {
-        let unknown = definition.unknown.ok_or_else(|| {
-            Error::InvalidModel("tokenizer.ggml.unknown_token_id is missing or outside the vocabulary".into())
-        })?;
+        let unknown = definition
+            .unknown
+            .ok_or_else(|| Error::InvalidModel("tokenizer.ggml.unknown_token_id is missing or outside the vocabulary".into()))?;
         Ok(WordPiece {
             tokens: Trie::new(vocab.texts().iter().zip(0..).collect())?,
             characters: Characters::new(definition.lowercase, definition.strip_accents)?,
