@@ -3,6 +3,7 @@
 
 use super::error::{self, Line, chord_error, chord_status};
 use super::registry::{Handle, Pinned};
+use super::reserve;
 use crate::error::{Error, Result as LibraryResult};
 use crate::model::{LogLevel, Model};
 use std::cell::{Cell, RefCell};
@@ -73,6 +74,7 @@ pub(super) fn value<T>(default: T, body: impl FnOnce(&Call) -> Option<T>) -> T {
 fn guard<T>(body: impl FnOnce(&Call) -> Result<T>) -> Result<T> {
     install_hook();
     let call = Call::default();
+    reserve::used();
     let outer = INSIDE.replace(true);
     // The objects a call works on are shared immutable ones, or behind a lock that the panic poisons.
     let result = panic::catch_unwind(AssertUnwindSafe(|| body(&call)));
@@ -88,8 +90,11 @@ pub(super) fn get<H: Handle>(handle: *const H) -> Result<Pinned<H>> {
     H::registry().get(handle.addr()).ok_or(Failure::InvalidHandle(H::NAME))
 }
 
-/// A new handle for an object.
+/// A new handle for an object, unless parts of it lie in the reserve, where nothing may stay.
 pub(super) fn new_handle<H: Handle>(object: H::Object) -> LibraryResult<*mut H> {
+    if reserve::used() {
+        return Err(Error::OutOfMemory);
+    }
     H::registry().insert(object).map(ptr::without_provenance_mut)
 }
 

@@ -11,6 +11,7 @@
 
 mod boundary;
 mod registry;
+mod reserve;
 
 pub mod chat;
 pub mod error;
