@@ -6,6 +6,7 @@ use super::weights::{Binder, Matrix};
 use crate::error::{Result, try_vec};
 use crate::gguf::File;
 use crate::kernels::{Activation, Kernels, RopeStyle};
+use crate::kv::KvShape;
 use crate::ops::{AttentionLayer, Norm, RopeParams};
 
 /// Writes a program down.
@@ -20,6 +21,7 @@ pub struct Builder<'a> {
     pub ops: Vec<Op>,
     ropes: Vec<RopeParams>,
     attention: Vec<AttentionLayer>,
+    convolutions: Vec<KvShape>,
     top: usize,
     width: usize,
 }
@@ -79,11 +81,13 @@ pub struct Output {
     pub scale: f32,
     /// Normalizes it before.
     pub norm: Option<Norm>,
+    /// One value per token, whose sigmoid multiplies it before.
+    pub gate: Option<Register>,
 }
 
 impl From<Register> for Output {
     fn from(stream: Register) -> Output {
-        Output { stream, scale: 1.0, norm: None }
+        Output { stream, scale: 1.0, norm: None, gate: None }
     }
 }
 
@@ -105,6 +109,7 @@ impl<'a> Builder<'a> {
             ops: Vec::new(),
             ropes: Vec::new(),
             attention: Vec::new(),
+            convolutions: Vec::new(),
             top: 0,
             width: 0,
         })
@@ -115,7 +120,7 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// See [`Program::new`].
     pub fn finish(self) -> Result<Program> {
-        Program::new(self.params, self.ops, self.width, self.ropes, self.attention)
+        Program::new(self.params, self.ops, self.width, self.ropes, self.attention, self.convolutions)
     }
 
     /// A new register. Registers are a stack: see [`Builder::release`].
@@ -233,7 +238,10 @@ impl<'a> Builder<'a> {
     }
 
     /// Products with matrices of their own or, where the file has it, with parts of one that holds all of them.
-    fn products<const N: usize>(
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn products<const N: usize>(
         &mut self,
         layer: usize,
         fused: Option<&str>,
@@ -258,14 +266,21 @@ impl<'a> Builder<'a> {
     }
 
     /// The last product of a block, on its way into the residual stream.
-    fn output(&mut self, layer: usize, part: &str, input: Input, depth: usize, to: Output) -> Result<()> {
-        let Output { stream, scale, norm } = to;
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn output(&mut self, layer: usize, part: &str, input: Input, depth: usize, to: Output) -> Result<()> {
+        let Output { stream, scale, norm, gate } = to;
         let product = self.product(layer, part, stream.width, depth)?;
         let out = product.out;
-        let residual = if norm.is_some() { None } else { Some(stream) };
+        let residual = if norm.is_some() || gate.is_some() { None } else { Some(stream) };
         self.ops.push(Op::Linear { input, products: vec![Product { scale, residual, ..product }] });
         if let Some(norm) = norm {
-            self.ops.push(Op::Norm { x: None, norm, out, residual: Some(stream) });
+            let residual = if gate.is_some() { None } else { Some(stream) };
+            self.ops.push(Op::Norm { x: None, norm, out, residual });
+        }
+        if let Some(weight) = gate {
+            self.ops.push(Op::AddGated { x: out, weight, out: stream });
         }
         Ok(())
     }
@@ -317,6 +332,12 @@ impl<'a> Builder<'a> {
     pub fn attention_layer(&mut self, layer: AttentionLayer) -> usize {
         self.attention.push(layer);
         self.attention.len() - 1
+    }
+
+    /// Declares a convolution over `taps` positions of `width` channels.
+    pub fn convolution_layer(&mut self, width: usize, taps: usize) -> usize {
+        self.convolutions.push(KvShape { heads: 1, head_dim: 0, value_dim: width, window: Some(taps) });
+        self.convolutions.len() - 1
     }
 
     /// The norm of queries or keys, `width` elements a row.

@@ -1,6 +1,7 @@
 //! Architectures. One file each: hyper-parameters, weight binding, forward pass as a program over a batch.
 
 mod builder;
+mod experts;
 mod params;
 mod pass;
 mod program;
@@ -8,19 +9,25 @@ mod weights;
 
 mod bloom;
 mod command_r;
+mod deepseek2;
 mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gpt_oss;
 mod granite;
 mod hunyuan_dense;
+mod lfm2;
 mod llama;
 mod nemotron;
 mod olmo2;
+mod olmoe;
 mod phi2;
 mod phi3;
 mod qwen2;
+mod qwen2moe;
 mod qwen3;
+mod qwen3moe;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
@@ -43,20 +50,27 @@ type Build = fn(&mut Builder) -> Result<()>;
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("bloom", bloom::build),
     ("command-r", command_r::build),
+    ("deepseek2", deepseek2::build),
     ("ernie4_5", llama::build),
     ("falcon", falcon::build),
     ("gemma", gemma::build),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
+    ("gpt-oss", gpt_oss::build),
     ("granite", granite::build),
+    ("granitemoe", granite::build),
     ("hunyuan-dense", hunyuan_dense::build),
+    ("lfm2", lfm2::build),
     ("llama", llama::build),
     ("nemotron", nemotron::build),
     ("olmo2", olmo2::build),
+    ("olmoe", olmoe::build),
     ("phi2", phi2::build),
     ("phi3", phi3::build),
     ("qwen2", qwen2::build),
+    ("qwen2moe", qwen2moe::build),
     ("qwen3", qwen3::build),
+    ("qwen3moe", qwen3moe::build),
     ("seed_oss", seed_oss::build),
     ("smollm3", smollm3::build),
     ("stablelm", stablelm::build),

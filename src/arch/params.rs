@@ -184,6 +184,15 @@ impl<'a> Keys<'a> {
         if value.is_finite() && value > 0.0 { Ok(value) } else { Err(self.invalid(key, format!("{value} is not positive"))) }
     }
 
+    /// Any finite number, or `default`.
+    ///
+    /// # Errors
+    /// As [`Keys::dimension`].
+    pub fn number(&self, key: &str, default: f64) -> Result<f64> {
+        let value = self.metadata.f32(&self.name(key))?.map_or(default, f64::from);
+        if value.is_finite() { Ok(value) } else { Err(self.invalid(key, format!("{value} is not a number"))) }
+    }
+
     /// A truth value.
     ///
     /// # Errors
@@ -218,6 +227,7 @@ impl<'a> Keys<'a> {
                 beta_fast: self.positive("rope.scaling.yarn_beta_fast", Some(32.0))?,
                 beta_slow: self.positive("rope.scaling.yarn_beta_slow", Some(1.0))?,
                 attention_factor,
+                whole: true,
             }),
             "llama3" => Ok(Scaling::Llama3 {
                 factor,

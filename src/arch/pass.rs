@@ -5,9 +5,10 @@ use crate::error::Result;
 use crate::gguf::File;
 use crate::kv::{Cache, LayerCache, Layers};
 use crate::ops::{
-    Angles, AttentionArgs, AttentionLayer, AttentionScratch, EmbedArgs, KvBlocks, KvBlocksMut, KvElement, LinearScratch, Machine,
-    NormArgs, Part, Progress, RopeArgs, RopeParams, Rotation, Shared, Source, attention, embed, linear, norm, rope,
-    rope_and_store, softcap,
+    Angles, AttentionArgs, AttentionLayer, AttentionScratch, EmbedArgs, ExpertsArgs, ExpertsScratch, KvBlocks, KvBlocksMut,
+    KvElement, LinearScratch, Machine, NormArgs, Part, PerHeadArgs, PerHeadScratch, Progress, RopeArgs, RopeParams, Rotation,
+    Shared, ShortConvArgs, Source, add_gated, attention, embed, experts, linear, norm, per_head, place, rope, rope_and_store,
+    short_conv, softcap,
 };
 use crate::tensor::Buffer;
 use std::ops::Range;
@@ -29,6 +30,8 @@ pub struct Scratch {
     rows: Buffer<f32>,
     linear: LinearScratch,
     attention: AttentionScratch,
+    experts: ExpertsScratch,
+    per_head: PerHeadScratch,
     batch: usize,
     context: usize,
 }
@@ -54,6 +57,8 @@ impl Scratch {
             rows: Buffer::new(program.widest * threads)?,
             linear: LinearScratch::new(batch, program.depth, program.float, threads)?,
             attention: AttentionScratch::new(threads, &program.attention, context)?,
+            experts: ExpertsScratch::new(threads, program.experts.iter().copied(), batch)?,
+            per_head: PerHeadScratch::new(threads, program.head_depth, batch)?,
             batch,
             context,
         })
@@ -83,6 +88,7 @@ impl Pass<'_> {
         let tokens: usize = segments.iter().map(|segment| segment.tokens.len()).sum();
         assert!(tokens <= self.scratch.batch, "batch size");
         assert!(segments.iter().all(|segment| segment.cache.len() + segment.tokens.len() <= segment.cache.capacity()), "context");
+        segments.iter_mut().for_each(|segment| segment.cache.prepare(segment.tokens.len()));
         // The angles are the first step, each operation is one more.
         let (pace, ops) = (self.machine.pace, &self.program.ops);
         while pace.step() <= ops.len() {
@@ -115,7 +121,15 @@ impl Pass<'_> {
     fn step(&mut self, op: &Op, segments: &mut [Segment], tokens: usize) {
         let (machine, file, program) = (self.machine, self.file, self.program);
         let Scratch {
-            registers, angles, rows: scratch_rows, linear: linear_scratch, attention: attention_scratch, batch, ..
+            registers,
+            angles,
+            rows: scratch_rows,
+            linear: linear_scratch,
+            attention: attention_scratch,
+            experts: experts_scratch,
+            per_head: per_head_scratch,
+            batch,
+            ..
         } = &mut *self.scratch;
         let registers = Registers { values: Shared::new(registers), batch: *batch };
         let all = |register: &Register| registers.rows(*register, 0..tokens);
@@ -170,10 +184,9 @@ impl Pass<'_> {
                     let rotation = rotation(rope, &rows);
                     let tensors = [*query, *key, *value].map(|register| registers.rows(register, rows.clone()));
                     let (start, attention) = (segment.cache.len(), &program.attention[*layer]);
-                    let Cache { layers, table, .. } = &mut *segment.cache;
-                    match layers {
-                        Layers::F16(layers) => store(machine, tensors, rotation, attention, &mut layers[*layer], table, start),
-                        Layers::F32(layers) => store(machine, tensors, rotation, attention, &mut layers[*layer], table, start),
+                    match &mut segment.cache.layers {
+                        Layers::F16(layers) => store(machine, tensors, rotation, attention, &mut layers[*layer], start),
+                        Layers::F32(layers) => store(machine, tensors, rotation, attention, &mut layers[*layer], start),
                     }
                 }
             }
@@ -181,12 +194,52 @@ impl Pass<'_> {
                 for (segment, rows) in each(segments) {
                     let tensors = [*query, *out].map(|register| registers.rows(register, rows.clone()));
                     let (start, attention) = (segment.cache.len(), &program.attention[*layer]);
-                    let (table, scratch) = (segment.cache.table.as_slice(), &mut *attention_scratch);
+                    let scratch = &mut *attention_scratch;
                     match &segment.cache.layers {
-                        Layers::F16(layers) => attend(machine, tensors, attention, &layers[*layer], table, start, scratch),
-                        Layers::F32(layers) => attend(machine, tensors, attention, &layers[*layer], table, start, scratch),
+                        Layers::F16(layers) => attend(machine, tensors, attention, &layers[*layer], start, scratch),
+                        Layers::F32(layers) => attend(machine, tensors, attention, &layers[*layer], start, scratch),
                     }
                 }
+            }
+            Op::PerHead { weights, heads, x, out } => {
+                let args = PerHeadArgs {
+                    weights: weights.weights(file),
+                    heads: *heads,
+                    x: (all(&x.register), x.head, x.offset),
+                    out: (all(&out.register), out.head, out.offset),
+                    tokens,
+                };
+                per_head(machine, args, per_head_scratch);
+            }
+            Op::Place { x, out, len } => {
+                let from = (&*all(&x.register), x.head, x.offset);
+                place(machine, from, (all(&out.register), out.head, out.offset), *len, tokens);
+            }
+            Op::ShortConv { b, c, x, taps, weights, layer } => {
+                for (segment, rows) in each(segments) {
+                    let [b, c, x] = [*b, *c, *x].map(|register| registers.rows(register, rows.clone()));
+                    let (start, index) = (segment.cache.len(), program.attention.len() + layer);
+                    let args = ShortConvArgs { b, c, x, weights, taps: *taps, start };
+                    match &mut segment.cache.layers {
+                        Layers::F16(layers) => convolve(machine, args, &mut layers[index]),
+                        Layers::F32(layers) => convolve(machine, args, &mut layers[index]),
+                    }
+                }
+            }
+            Op::AddGated { x, weight, out } => add_gated(machine, all(x), all(weight), all(out)),
+            Op::Experts { x, logits, out, experts: layer } => {
+                let args = ExpertsArgs {
+                    router: &layer.router,
+                    logits: all(logits),
+                    x: all(x),
+                    gate: layer.gate.as_ref().map(|gate| gate.stack(file)),
+                    up: layer.up.stack(file),
+                    down: layer.down.stack(file),
+                    activation: layer.activation,
+                    out: all(out),
+                    tokens,
+                };
+                experts(machine, args, experts_scratch);
             }
             Op::Logits { x, norm, table, bias, scale, cap } => {
                 for (segment, rows) in each(segments) {
@@ -235,8 +288,7 @@ fn store<T: KvElement>(
     [query, key, value]: [&mut [f32]; 3],
     rotation: Rotation,
     layer: &AttentionLayer,
-    LayerCache { keys, values }: &mut LayerCache<T>,
-    table: &[u32],
+    LayerCache { keys, values, table }: &mut LayerCache<T>,
     start: usize,
 ) {
     let tokens = query.len() / (layer.heads * layer.head_dim);
@@ -248,12 +300,15 @@ fn attend<T: KvElement>(
     machine: Machine,
     [query, out]: [&mut [f32]; 2],
     layer: &AttentionLayer,
-    LayerCache { keys, values }: &LayerCache<T>,
-    table: &[u32],
+    LayerCache { keys, values, table }: &LayerCache<T>,
     start: usize,
     scratch: &mut AttentionScratch,
 ) {
     let tokens = query.len() / (layer.heads * layer.head_dim);
     let cache = KvBlocks { keys, values, table };
     attention(machine, AttentionArgs { query, out, cache, layer, start, tokens }, scratch);
+}
+
+fn convolve<T: KvElement>(machine: Machine, args: ShortConvArgs, LayerCache { values, table, .. }: &mut LayerCache<T>) {
+    short_conv(machine, args, values, table);
 }

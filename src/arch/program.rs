@@ -4,9 +4,10 @@
 use super::params::Params;
 use super::weights::Matrix;
 use crate::error::{Error, Result};
+use crate::gguf::File;
 use crate::kernels::Activation;
 use crate::kv::KvShape;
-use crate::ops::{AttentionLayer, Norm, RopeParams};
+use crate::ops::{AttentionLayer, ExpertsShape, Norm, RopeParams, Router, Stack};
 
 /// A value of the pass: one row of `width` floats for each token of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,54 @@ pub struct Product {
     pub out: Register,
     /// The result is added to this register, too.
     pub residual: Option<Register>,
+}
+
+/// A layer of routed experts (see [`crate::ops::ExpertsArgs`]).
+pub struct Experts {
+    /// How they are selected.
+    pub router: Router,
+    /// The matrices into the hidden layer, the gating ones first, and out of it.
+    pub gate: Option<Stacked>,
+    /// See `gate`.
+    pub up: Stacked,
+    /// See `gate`.
+    pub down: Stacked,
+    /// The function of the hidden layer.
+    pub activation: Activation,
+}
+
+/// One matrix of each expert.
+pub struct Stacked {
+    /// One below the other.
+    pub matrix: Matrix,
+    /// Added to the products.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Stacked {
+    /// The matrices with their bytes.
+    #[must_use]
+    pub fn stack<'a>(&'a self, file: &'a File) -> Stack<'a> {
+        Stack { weights: self.matrix.weights(file), bias: self.bias.as_deref() }
+    }
+}
+
+impl Experts {
+    fn shape(&self) -> ExpertsShape {
+        let Router { experts, used, .. } = self.router;
+        ExpertsShape { experts, used, width: self.up.matrix.depth, hidden: self.down.matrix.depth }
+    }
+}
+
+/// Parts of the heads of a register: those that begin `offset` elements into each `head` elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// The register.
+    pub register: Register,
+    /// Elements of a head.
+    pub head: usize,
+    /// Elements in front of the part.
+    pub offset: usize,
 }
 
 /// Which rotation an operation applies.
@@ -114,6 +163,61 @@ pub enum Op {
         /// As in [`Op::RopeStore`].
         layer: usize,
     },
+    /// Multiplies each head with a matrix of its own.
+    PerHead {
+        /// The matrices, one below the other.
+        weights: Matrix,
+        /// How many.
+        heads: usize,
+        /// What is multiplied.
+        x: Slots,
+        /// Receives the results.
+        out: Slots,
+    },
+    /// Copies a part of each head.
+    Place {
+        /// From here.
+        x: Slots,
+        /// To here.
+        out: Slots,
+        /// Elements of the part.
+        len: usize,
+    },
+    /// Short convolution between two gates (see [`crate::ops::ShortConvArgs`]).
+    ShortConv {
+        /// Multiplies the input.
+        b: Register,
+        /// Multiplies the result, and receives it.
+        c: Register,
+        /// The input.
+        x: Register,
+        /// Positions that an output sees.
+        taps: usize,
+        /// A row per tap, oldest first.
+        weights: Vec<f32>,
+        /// Index among the convolutions.
+        layer: usize,
+    },
+    /// Adds `sigmoid(weight) * x` to `out`.
+    AddGated {
+        /// What is added.
+        x: Register,
+        /// One value per token.
+        weight: Register,
+        /// What it is added to.
+        out: Register,
+    },
+    /// Adds what routed experts make of the rows.
+    Experts {
+        /// The input.
+        x: Register,
+        /// One logit per expert.
+        logits: Register,
+        /// What the result is added to.
+        out: Register,
+        /// The layer.
+        experts: Box<Experts>,
+    },
     /// Final norm and vocabulary product, for the last token of the segments that want logits.
     Logits {
         /// The residual stream.
@@ -145,6 +249,10 @@ impl Op {
                 registers
             }
             Op::Norm { x, out, residual, .. } => [*x, Some(*out), *residual].into_iter().flatten().collect(),
+            Op::PerHead { x, out, .. } | Op::Place { x, out, .. } => vec![x.register, out.register],
+            Op::ShortConv { b, c, x, .. } => vec![*b, *c, *x],
+            Op::AddGated { x, weight, out } => vec![*x, *weight, *out],
+            Op::Experts { x, logits, out, .. } => vec![*x, *logits, *out],
             Op::Rope { x, .. } => vec![*x],
             Op::RopeStore { query, key, value, .. } => vec![*query, *key, *value],
             Op::Attend { query, out, .. } => vec![*query, *out],
@@ -179,7 +287,7 @@ pub struct Program {
     pub ropes: Vec<RopeParams>,
     /// The attention layers.
     pub attention: Vec<AttentionLayer>,
-    /// What each of them caches.
+    /// What each of them caches, and after them each convolution.
     pub kv: Vec<KvShape>,
     /// Token ids: rows of the vocabulary product.
     pub vocab: usize,
@@ -191,6 +299,10 @@ pub struct Program {
     pub depth: usize,
     /// Whether some product has float weights.
     pub float: bool,
+    /// Sizes of the layers of experts.
+    pub experts: Vec<ExpertsShape>,
+    /// Greatest input width of a product per head.
+    pub head_depth: usize,
     /// Positions that the model knows at all: rows of a table of learned positions.
     pub positions: Option<usize>,
 }
@@ -206,6 +318,7 @@ impl Program {
         width: usize,
         ropes: Vec<RopeParams>,
         attention: Vec<AttentionLayer>,
+        convolutions: Vec<KvShape>,
     ) -> Result<Program> {
         let nonsense = |what: &str| Error::Internal(format!("architecture {} {what}", params.architecture));
         if !ops.iter().all(Op::registers_are_disjoint) {
@@ -219,12 +332,21 @@ impl Program {
         let positions =
             |op: &Op| if let Op::Embed { positions, .. } = op { positions.as_ref().map(|table| table.rows) } else { None };
         Ok(Program {
-            kv: attention.iter().map(KvShape::of).collect(),
+            kv: attention.iter().map(KvShape::of).chain(convolutions).collect(),
             vocab,
             width,
             widest: ops.iter().flat_map(Op::registers).map(|register| register.width).max().unwrap_or(0),
             depth: matrices().map(|matrix| matrix.depth).max().unwrap_or(0),
             float: matrices().any(Matrix::is_float),
+            experts: ops
+                .iter()
+                .filter_map(|op| if let Op::Experts { experts, .. } = op { Some(experts.shape()) } else { None })
+                .collect(),
+            head_depth: ops
+                .iter()
+                .map(|op| if let Op::PerHead { weights, .. } = op { weights.depth } else { 0 })
+                .max()
+                .unwrap_or(0),
             positions: ops.iter().find_map(positions),
             ops,
             params,

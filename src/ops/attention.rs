@@ -12,6 +12,8 @@ use crate::tensor::{Buffer, Zeroed};
 pub trait KvElement: Zeroed + Send + Sync + 'static {
     /// Zero.
     const ZERO: Self;
+    /// The value.
+    fn widen(self) -> f32;
     /// Converts from f32.
     fn narrow(kernels: &Kernels, x: &[f32], out: &mut [Self]);
     /// The attention kernel for this type.

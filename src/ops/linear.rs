@@ -3,7 +3,7 @@
 use super::Norm;
 use super::{Machine, Shared};
 use crate::error::{Result, try_vec};
-use crate::kernels::{Activation, Input, MatmulArgs, Window};
+use crate::kernels::{Activation, Input, MatmulArgs};
 use crate::quant::{ActBlock, BLOCK};
 use crate::tensor::{Buffer, Dtype};
 
@@ -29,6 +29,16 @@ impl<'a> Weights<'a> {
     pub fn row(&self, row: usize) -> &'a [u8] {
         let bytes = self.bytes.len() / self.rows;
         &self.bytes[row * bytes..(row + 1) * bytes]
+    }
+
+    /// `rows` rows from `first` on.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    #[must_use]
+    pub fn part(&self, first: usize, rows: usize) -> Weights<'a> {
+        let per_row = self.bytes.len() / self.rows;
+        Weights { bytes: &self.bytes[first * per_row..(first + rows) * per_row], rows, ..*self }
     }
 
     /// Whether the elements are floats: products then take float inputs.
@@ -101,6 +111,11 @@ const ROW_STEP: usize = 16;
 /// Elements of a unit of [`softcap`].
 const SOFTCAP_UNIT: usize = 4096;
 
+/// Output rows of a work unit that `tokens` tokens share.
+pub(super) fn unit_rows(tokens: usize, row_bytes: usize) -> usize {
+    if tokens <= 4 { (UNIT_BYTES / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP) } else { UNIT_ROWS }
+}
+
 /// A part, ready to be shared by threads.
 struct Job<'a> {
     weights: Weights<'a>,
@@ -137,7 +152,7 @@ pub fn linear<'a>(
         assert!(bias.is_none_or(|bias| bias.len() == weights.rows), "bias width");
         assert!(residual.as_ref().is_none_or(|residual| residual.len() == out.len()), "residual width");
         let row_bytes = weights.bytes.len() / weights.rows;
-        let step = if tokens <= 4 { (UNIT_BYTES / row_bytes.max(1)).next_multiple_of(ROW_STEP) } else { UNIT_ROWS };
+        let step = unit_rows(tokens, row_bytes);
         let (out, residual) = (Shared::new(out), residual.map(Shared::new));
         *job = Some(Job { weights, bias, scale, out, residual, step, first_unit: units });
         units += weights.rows.div_ceil(step);
@@ -170,7 +185,7 @@ pub fn linear<'a>(
             depth,
             tokens,
             input: if job.weights.is_float() { Input::Float(rows) } else { Input::Quantized(blocks, machine.precision) },
-            out: Window { ptr: job.out.ptr.wrapping_add(first), stride: total_rows },
+            out: job.out.window(first, total_rows),
         };
         // SAFETY: `out` holds `tokens` rows of `total_rows`, and columns `first..first + count` belong to this unit alone.
         unsafe { machine.kernels.matmul(dtype, &args) };

@@ -3,20 +3,28 @@
 //! Work is always split by outputs, never along a summed index, so thread counts never change a result.
 
 mod attention;
+mod conv;
 mod embed;
+mod experts;
 mod linear;
 mod norm;
 mod pace;
+mod per_head;
 mod rope;
+mod route;
 
 pub use attention::{AttentionArgs, AttentionLayer, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, attention};
+pub use conv::{ShortConvArgs, short_conv};
 pub use embed::{EmbedArgs, embed};
+pub use experts::{ExpertsArgs, ExpertsScratch, ExpertsShape, Stack, experts};
 pub use linear::{LinearScratch, Part, Source, Weights, linear, softcap};
-pub use norm::{Norm, NormArgs, norm};
+pub use norm::{Norm, NormArgs, add_gated, norm};
 pub use pace::{Pace, Progress};
+pub use per_head::{PerHeadArgs, PerHeadScratch, per_head, place};
 pub use rope::{Angles, MAX_HEAD_DIM, RopeArgs, RopeParams, Rotation, Scaling, rope, rope_and_store};
+pub use route::{Pick, Router, Scoring};
 
-use crate::kernels::Kernels;
+use crate::kernels::{Kernels, Window};
 use crate::quant::Precision;
 use crate::threads::Pool;
 use std::marker::PhantomData;
@@ -50,6 +58,13 @@ impl Machine<'_> {
             self.pool.run(first..units, &|| self.pace.is_over(), task)
         };
         self.pace.leave(reached, units);
+    }
+}
+
+impl Shared<'_, f32> {
+    /// A window from element `start` on, for rows `stride` apart.
+    fn window(&self, start: usize, stride: usize) -> Window {
+        Window { ptr: self.ptr.wrapping_add(start), stride }
     }
 }
 

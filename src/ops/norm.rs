@@ -1,7 +1,7 @@
 //! Normalization of rows.
 
 use super::{Machine, Shared};
-use crate::kernels::Kernels;
+use crate::kernels::{Activation, Kernels};
 
 /// A normalization with its parameters.
 #[derive(Clone, Debug)]
@@ -46,6 +46,23 @@ pub struct NormArgs<'a> {
     pub residual: Option<&'a mut [f32]>,
     /// Rows.
     pub tokens: usize,
+}
+
+/// `out += sigmoid(weight) * x`, with one weight per row.
+///
+/// # Panics
+/// When shapes disagree.
+pub fn add_gated(machine: Machine, x: &[f32], weights: &[f32], out: &mut [f32]) {
+    let (tokens, width) = (weights.len(), out.len() / weights.len());
+    assert!(x.len() == out.len() && out.len() == tokens * width, "gated rows");
+    let out = Shared::new(out);
+    machine.run(tokens, tokens * width, &|_, token| {
+        let mut weight = [weights[token]];
+        machine.kernels.activate(&mut weight, Activation::Sigmoid);
+        // SAFETY: one row per unit.
+        let out = unsafe { out.part(token * width, width) };
+        machine.kernels.add_scaled(out, &x[token * width..(token + 1) * width], weight[0]);
+    });
 }
 
 /// Normalizes rows; `scratch` has room for one row per thread.

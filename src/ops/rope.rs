@@ -26,6 +26,8 @@ pub enum Scaling {
         beta_slow: f64,
         /// Multiplies the temperature.
         attention_factor: f64,
+        /// Whether the ramp begins and ends at whole pairs.
+        whole: bool,
     },
     /// Llama 3: frequencies of long wavelength divided by `factor`, a smooth step between.
     Llama3 {
@@ -75,14 +77,15 @@ impl RopeParams {
                 match scaling {
                     Scaling::None | Scaling::Long { .. } => original,
                     Scaling::Linear(factor) => original / factor,
-                    Scaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
+                    Scaling::Yarn { factor, original_context, beta_fast, beta_slow, whole, .. } => {
                         // The pair that makes `rotations` turns over the original context.
                         let pair_of = |rotations: f64| {
                             dims as f64 * libm::log(original_context / (rotations * std::f64::consts::TAU))
                                 / (2.0 * libm::log(base))
                         };
-                        let first = libm::floor(pair_of(beta_fast)).max(0.0);
-                        let last = libm::ceil(pair_of(beta_slow)).min(dims as f64 - 1.0);
+                        let (first, last) = (pair_of(beta_fast), pair_of(beta_slow));
+                        let (first, last) = if whole { (libm::floor(first), libm::ceil(last)) } else { (first, last) };
+                        let (first, last) = (first.max(0.0), last.min(dims as f64 - 1.0));
                         let ramp = ((pair as f64 - first) / (last - first).max(0.001)).clamp(0.0, 1.0);
                         original / factor * ramp + original * (1.0 - ramp)
                     }
@@ -257,6 +260,9 @@ pub fn rope_and_store<T: KvElement>(machine: Machine, args: RopeArgs<T>) {
 
 impl KvElement for f16 {
     const ZERO: f16 = f16::ZERO;
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
     fn narrow(kernels: &Kernels, x: &[f32], out: &mut [f16]) {
         kernels.narrow(x, out);
     }
@@ -267,6 +273,9 @@ impl KvElement for f16 {
 
 impl KvElement for f32 {
     const ZERO: f32 = 0.0;
+    fn widen(self) -> f32 {
+        self
+    }
     fn narrow(_: &Kernels, x: &[f32], out: &mut [f32]) {
         out.copy_from_slice(x);
     }
@@ -291,8 +300,14 @@ mod tests {
         let linear = frequencies(Scaling::Linear(4.0));
         assert!(linear.iter().zip(&plain).all(|(scaled, plain)| (scaled * 4.0 - plain).abs() < 1e-15));
 
-        let yarn =
-            Scaling::Yarn { factor: 4.0, original_context: 2048.0, beta_fast: 32.0, beta_slow: 1.0, attention_factor: 1.0 };
+        let yarn = Scaling::Yarn {
+            factor: 4.0,
+            original_context: 2048.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            attention_factor: 1.0,
+            whole: true,
+        };
         let llama3 = Scaling::Llama3 { factor: 4.0, original_context: 2048.0, low: 1.0, high: 4.0 };
         for scaling in [yarn, llama3] {
             let scaled = frequencies(scaling);

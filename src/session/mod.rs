@@ -84,7 +84,7 @@ impl Session {
         sampler.reserve(context)?;
         Ok(Session {
             tokens,
-            cache: Cache::new(&program.kv, context, options.kv_type)?,
+            cache: Cache::new(&program.kv, context, batch, options.kv_type)?,
             scratch: Scratch::new(program, batch, context, engine.pool.threads())?,
             stopped: None,
             sampler,

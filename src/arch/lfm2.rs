@@ -1,0 +1,45 @@
+//! LFM2 (Liquid AI 2025): most blocks have a short gated convolution in place of attention.
+
+use super::builder::{Attention, Builder, Output, QkNorm, block};
+use super::program::{Input, Op};
+use crate::error::{Result, try_vec};
+use crate::kernels::{Activation, RopeStyle};
+
+pub(super) fn build(b: &mut Builder) -> Result<()> {
+    let width = b.params.width;
+    let rope = Some(b.rope(RopeStyle::Halves)?);
+    let taps = b.keys.dimension("shortconv.l_cache")?;
+    let x = b.embed(1.0)?;
+    for layer in 0..b.params.layers {
+        let input = Input::Norm(x, b.rms_norm(&block(layer, "attn_norm"), width)?);
+        if b.params.kv_heads[layer] > 0 {
+            let attention = Attention { rope, qk_norm: QkNorm::Rms, ..Attention::default() };
+            b.attention(layer, input, attention, x)?;
+        } else {
+            convolution(b, layer, input, taps, x.into())?;
+        }
+        let norm = b.rms_norm(&block(layer, "ffn_norm"), width)?;
+        b.feed_forward(layer, Input::Norm(x, norm), b.gated(Activation::Silu), x)?;
+    }
+    // Files keep the name that the model itself uses.
+    let norm = b.rms_norm("token_embd_norm", width)?;
+    b.logits(x, norm, 1.0, 0.0)
+}
+
+fn convolution(b: &mut Builder, layer: usize, input: Input, taps: usize, to: Output) -> Result<()> {
+    let (width, mark) = (b.params.width, b.mark());
+    let products = b.products(layer, Some("shortconv.in_proj"), ["b", "c", "x"], [width; 3], width)?;
+    let [gate, out, x] = [0, 1, 2].map(|index| products[index].out);
+    b.ops.push(Op::Linear { input, products });
+    // The file has the taps of a channel side by side.
+    let by_channel = b.bind.vectors(&block(layer, "shortconv.conv.weight"), width, taps)?;
+    let mut weights = try_vec(by_channel.len(), 0.0)?;
+    for (channel, taps) in by_channel.chunks_exact(taps).enumerate() {
+        taps.iter().enumerate().for_each(|(tap, weight)| weights[tap * width + channel] = *weight);
+    }
+    let index = b.convolution_layer(width, taps);
+    b.ops.push(Op::ShortConv { b: gate, c: out, x, taps, weights, layer: index });
+    b.output(layer, "shortconv.out_proj", Input::Plain(out), width, to)?;
+    b.release(mark);
+    Ok(())
+}

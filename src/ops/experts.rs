@@ -1,0 +1,273 @@
+//! Feed-forward by routed experts: the tokens of a batch are gathered per expert, so that its weights are read once.
+
+use super::linear::unit_rows;
+use super::route::{Pick, Router};
+use super::{Machine, Shared, Weights};
+use crate::error::{Error, Result, try_vec};
+use crate::kernels::{Activation, Input, MatmulArgs};
+use crate::quant::{ActBlock, BLOCK};
+use crate::tensor::Buffer;
+
+/// One matrix of each expert, one below the other.
+#[derive(Clone, Copy)]
+pub struct Stack<'a> {
+    /// All of them.
+    pub weights: Weights<'a>,
+    /// Added to the products: as many values as `weights` has rows.
+    pub bias: Option<&'a [f32]>,
+}
+
+/// Arguments of [`experts`].
+pub struct ExpertsArgs<'a> {
+    /// How experts are selected.
+    pub router: &'a Router,
+    /// `tokens` rows of one logit per expert.
+    pub logits: &'a [f32],
+    /// `tokens` rows of the input.
+    pub x: &'a [f32],
+    /// What is activated, and multiplies `up`; `None`: `up` is activated.
+    pub gate: Option<Stack<'a>>,
+    /// The way into the hidden layer.
+    pub up: Stack<'a>,
+    /// The way out.
+    pub down: Stack<'a>,
+    /// The function of the hidden layer.
+    pub activation: Activation,
+    /// `tokens` rows that the result is added to: `out = fma(weight, result, out)` in ascending order of experts.
+    pub out: &'a mut [f32],
+    /// Rows.
+    pub tokens: usize,
+}
+
+/// Sizes of a layer of experts.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertsShape {
+    /// Experts.
+    pub experts: usize,
+    /// Experts of a token.
+    pub used: usize,
+    /// Width of input and output.
+    pub width: usize,
+    /// Width of the hidden layer.
+    pub hidden: usize,
+}
+
+/// A token at one of its experts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Visit {
+    token: u32,
+    expert: u32,
+}
+
+/// Consecutive visits of one expert.
+#[derive(Clone, Copy)]
+struct Run {
+    expert: usize,
+    first: usize,
+    count: usize,
+}
+
+/// Room for the tokens at their experts.
+pub struct ExpertsScratch {
+    scores: Buffer<f32>,
+    /// Per token, ascending experts.
+    picks: Vec<Pick>,
+    /// All picks by ascending experts.
+    visits: Vec<Visit>,
+    /// The visit of each pick.
+    places: Vec<u32>,
+    /// Where the next visit of each expert goes.
+    next: Vec<u32>,
+    runs: Vec<Run>,
+    blocks: Vec<ActBlock>,
+    gate: Buffer<f32>,
+    up: Buffer<f32>,
+    /// Inputs of products with float weights, and results.
+    rows: Buffer<f32>,
+    /// Visits that are computed at a time.
+    capacity: usize,
+}
+
+impl ExpertsScratch {
+    /// Room for batches of up to `batch` tokens through any one of the layers.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn new(threads: usize, layers: impl Iterator<Item = ExpertsShape>, batch: usize) -> Result<ExpertsScratch> {
+        let none = ExpertsShape { experts: 0, used: 0, width: 0, hidden: 0 };
+        let ExpertsShape { experts, used, width, hidden } = layers.fold(none, |a, b| ExpertsShape {
+            experts: a.experts.max(b.experts),
+            used: a.used.max(b.used),
+            width: a.width.max(b.width),
+            hidden: a.hidden.max(b.hidden),
+        });
+        // As many visits at a time as there are tokens: memory does not grow with the experts of a token.
+        let capacity = if used > 0 { batch.max(used) } else { 0 };
+        let mut runs = Vec::new();
+        runs.try_reserve_exact(experts).map_err(|_| Error::OutOfMemory)?;
+        Ok(ExpertsScratch {
+            scores: Buffer::new(threads * experts)?,
+            picks: try_vec(batch * used, Pick::default())?,
+            visits: try_vec(batch * used, Visit::default())?,
+            places: try_vec(batch * used, 0)?,
+            next: try_vec(experts, 0)?,
+            runs,
+            blocks: try_vec(capacity * width.max(hidden).div_ceil(BLOCK), ActBlock::ZERO)?,
+            gate: Buffer::new(capacity * hidden)?,
+            up: Buffer::new(capacity * hidden)?,
+            rows: Buffer::new(capacity * width)?,
+            capacity,
+        })
+    }
+
+    /// Sorts the picks of all tokens by expert; the visits of an expert stay in the order of tokens.
+    fn sort(&mut self, tokens: usize, router: &Router) {
+        let picks = &self.picks[..tokens * router.used];
+        let next = &mut self.next[..router.experts];
+        next.fill(0);
+        picks.iter().for_each(|pick| next[pick.expert as usize] += 1);
+        let mut sum = 0;
+        for next in &mut *next {
+            sum += std::mem::replace(next, sum);
+        }
+        for (index, (pick, place)) in picks.iter().zip(&mut self.places).enumerate() {
+            let next = &mut next[pick.expert as usize];
+            self.visits[*next as usize] = Visit { token: (index / router.used) as u32, expert: pick.expert };
+            *place = *next;
+            *next += 1;
+        }
+    }
+
+    /// Cuts these visits into runs.
+    fn cut(&mut self, first: usize, count: usize) {
+        self.runs.clear();
+        for run in self.visits[first..first + count].chunk_by(|a, b| a.expert == b.expert) {
+            let first = self.runs.last().map_or(0, |run| run.first + run.count);
+            self.runs.push(Run { expert: run[0].expert as usize, first, count: run.len() });
+        }
+    }
+}
+
+/// Sends every token through its experts and adds the weighted results.
+///
+/// # Panics
+/// When shapes disagree.
+pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch) {
+    let ExpertsArgs { router, logits, x, gate, up, down, activation, tokens, .. } = args;
+    let (width, used) = (up.weights.depth, router.used);
+    let hidden = down.weights.depth;
+    assert!(x.len() == tokens * width && args.out.len() == x.len(), "expert rows");
+    assert!(gate.is_none_or(|gate| gate.weights.rows == up.weights.rows), "gate and up");
+    assert!(up.weights.rows == router.experts * hidden && down.weights.rows == router.experts * width, "expert weights");
+
+    let (scores, picks) = (Shared::new(&mut scratch.scores), Shared::new(&mut scratch.picks));
+    machine.run(tokens, tokens * router.experts * 16, &|thread, token| {
+        // SAFETY: one row of scores per thread, the picks of one token per unit.
+        let (scores, picks) = unsafe { (scores.part(thread * router.experts, router.experts), picks.part(token * used, used)) };
+        router.route(&logits[token * router.experts..(token + 1) * router.experts], scores, picks);
+    });
+    if machine.pace.stopped() {
+        return;
+    }
+    scratch.sort(tokens, router);
+    let out = Shared::new(args.out);
+    let visits = tokens * used;
+    for first in (0..visits).step_by(scratch.capacity) {
+        let count = scratch.capacity.min(visits - first);
+        scratch.cut(first, count);
+        let ExpertsScratch { picks, visits, places, runs, blocks, gate: gates, up: ups, rows, .. } = &mut *scratch;
+        let (visits, runs) = (&visits[first..first + count], runs.as_slice());
+
+        // The inputs, in the order of visits.
+        let into = [gate, Some(up)];
+        let float = into.iter().flatten().any(|stack| stack.weights.is_float());
+        let quantized = into.iter().flatten().any(|stack| !stack.weights.is_float());
+        let per_row = width.div_ceil(BLOCK);
+        let (shared_blocks, shared_rows) = (Shared::new(blocks), Shared::new(rows));
+        machine.run(count, count * width, &|_, visit| {
+            let token = visits[visit].token as usize;
+            let x = &x[token * width..(token + 1) * width];
+            // SAFETY: the row and the blocks of one visit per unit.
+            let (row, blocks) = unsafe { (shared_rows.part(visit * width, width), shared_blocks.part(visit * per_row, per_row)) };
+            if float {
+                row.copy_from_slice(x);
+            }
+            if quantized {
+                machine.kernels.quantize(x, blocks, machine.precision);
+            }
+        });
+        let stacks = [gate.map(|gate| (gate, Shared::new(gates))), Some((up, Shared::new(ups)))];
+        products(machine, &stacks, router.experts, runs, &blocks[..count * per_row], &rows[..count * width]);
+
+        let per_row = hidden.div_ceil(BLOCK);
+        let (middle, gated) = if gate.is_some() { (&mut *gates, Some(&*ups)) } else { (&mut *ups, None) };
+        let (shared_blocks, shared_middle) = (Shared::new(blocks), Shared::new(middle));
+        machine.run(count, 4 * count * hidden, &|_, visit| {
+            // SAFETY: as above.
+            let (row, blocks) =
+                unsafe { (shared_middle.part(visit * hidden, hidden), shared_blocks.part(visit * per_row, per_row)) };
+            match gated {
+                Some(up) => machine.kernels.gate(row, &up[visit * hidden..(visit + 1) * hidden], activation),
+                None => machine.kernels.activate(row, activation),
+            }
+            if !down.weights.is_float() {
+                machine.kernels.quantize(row, blocks, machine.precision);
+            }
+        });
+        let stacks = [Some((down, Shared::new(rows)))];
+        products(machine, &stacks, router.experts, runs, &blocks[..count * per_row], &middle[..count * hidden]);
+
+        machine.run(tokens, count * width, &|_, token| {
+            // SAFETY: one row per unit.
+            let out = unsafe { out.part(token * width, width) };
+            let own = token * used..(token + 1) * used;
+            for (pick, &place) in picks[own.clone()].iter().zip(&places[own]) {
+                if let Some(row) = (place as usize).checked_sub(first).filter(|row| *row < count) {
+                    machine.kernels.add_scaled(out, &rows[row * width..(row + 1) * width], pick.weight);
+                }
+            }
+        });
+    }
+}
+
+/// Multiplies the rows of every run with its expert's matrix of every stack.
+fn products<const N: usize>(
+    machine: Machine,
+    stacks: &[Option<(Stack, Shared<f32>)>; N],
+    experts: usize,
+    runs: &[Run],
+    blocks: &[ActBlock],
+    rows: &[f32],
+) {
+    let Some((first, _)) = stacks.iter().flatten().next() else { return };
+    let (total, depth) = (first.weights.rows / experts, first.weights.depth);
+    let visits: usize = runs.iter().map(|run| run.count).sum();
+    let row_bytes = first.weights.bytes.len() / first.weights.rows;
+    let step = unit_rows(visits.div_ceil(runs.len().max(1)), row_bytes);
+    let units = total.div_ceil(step);
+    let count = stacks.iter().flatten().count();
+    machine.run(count * runs.len() * units, count * visits * total * depth, &|_, unit| {
+        let (run, unit) = (runs[unit / (count * units)], unit % (count * units));
+        let Some((stack, out)) = stacks.iter().flatten().nth(unit / units) else { return };
+        let first = unit % units * step;
+        let part = step.min(total - first);
+        let weights = stack.weights.part(run.expert * total + first, part);
+        let visits = run.first..run.first + run.count;
+        let input = if weights.is_float() {
+            Input::Float(&rows[visits.start * depth..visits.end * depth])
+        } else {
+            let per_row = depth.div_ceil(BLOCK);
+            Input::Quantized(&blocks[visits.start * per_row..visits.end * per_row], machine.precision)
+        };
+        let window = out.window(run.first * total + first, total);
+        let args = MatmulArgs { weights: weights.bytes, rows: part, depth, tokens: run.count, input, out: window };
+        // SAFETY: `out` holds a row of `total` per visit, and these columns of these rows belong to this unit alone.
+        unsafe { machine.kernels.matmul(weights.dtype, &args) };
+        let Some(bias) = stack.bias else { return };
+        for visit in visits {
+            // SAFETY: as above.
+            let out = unsafe { out.part(visit * total + first, part) };
+            machine.kernels.add(out, &bias[run.expert * total + first..][..part]);
+        }
+    });
+}
