@@ -5,7 +5,7 @@
 
 use chord::cpu::Level;
 use chord::model::{Model, ModelOptions};
-use chord::quant::{FileType, Precision};
+use chord::quant::Precision;
 use chord::session::{Session, SessionOptions};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::fs::File;
@@ -24,7 +24,7 @@ fn model() -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench.gguf");
     let shape = synth::Shape::ALL.iter().find(|shape| shape.name == "tiny").expect("a known shape");
     let out = BufWriter::new(File::create(&path).expect("the build folder is writable"));
-    synth::write(out, shape, synth::Types::Mix(FileType::Q4_K_M), 1, |_, _| ()).expect("the model is written");
+    synth::write(out, shape, synth::Types::by_name("Q4_K_M").expect("a known mix"), 1, |_, _| ()).expect("the model is written");
     path
 }
 
