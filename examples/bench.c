@@ -14,6 +14,7 @@ static const char help[] =
     "  --depth N,...     tokens that are in the session before decoding (default 0)\n"
     "  --repeat N        runs of each measurement (default 3)\n"
     "  --batch N         tokens evaluated at once (0: the library's default)\n"
+    "  --resident        measure when all weights are in memory of the process\n"
     "  --threads N, --level NAME, --precision high|fast\n"
     "  --json            print one JSON object instead of a table\n"
     "  --quiet           no progress on standard error\n";
@@ -90,6 +91,17 @@ static void measure(const char *program, chord_session *session, const chord_mod
     qsort(m->rates, m->repeat, sizeof *m->rates, ascending);
 }
 
+/* Waits until no more weights become resident. */
+static void settle(const chord_model *model)
+{
+    const struct timespec pause = {0, 200000000};
+    size_t before;
+    do {
+        before = chord_model_resident_size(model);
+        nanosleep(&pause, NULL);
+    } while (chord_model_resident_size(model) != before);
+}
+
 static double median(const struct measurement *m)
 {
     return (m->rates[(m->repeat - 1) / 2] + m->rates[m->repeat / 2]) / 2;
@@ -131,7 +143,7 @@ int main(int argc, char **argv)
     struct measurement list[2 * MAX_LENGTHS];
     const char *path = NULL, *precision = "high", *value;
     uint32_t decode = 64, repeat = 3, batch = 0, longest = 0;
-    bool json = false, quiet = false;
+    bool json = false, quiet = false, resident = false;
     size_t measurements = 0, j;
     double start, open_seconds;
     chord_error *err = NULL;
@@ -150,6 +162,7 @@ int main(int argc, char **argv)
         else if ((value = option("--decode", argc, argv, &i))) decode = count(argv[0], value);
         else if ((value = option("--repeat", argc, argv, &i))) repeat = count(argv[0], value);
         else if ((value = option("--batch", argc, argv, &i))) batch = count(argv[0], value);
+        else if (strcmp(argv[i], "--resident") == 0) resident = true;
         else if (strcmp(argv[i], "--json") == 0) json = true;
         else if (strcmp(argv[i], "--quiet") == 0) quiet = true;
         else if (common_option(options, argc, argv, &i)) continue;
@@ -171,6 +184,7 @@ int main(int argc, char **argv)
         if (depths.values[j] + decode > longest) longest = depths.values[j] + decode;
     }
 
+    if (resident && chord_model_options_set_resident(options.model, true, &err)) fail(argv[0], err);
     start = now();
     if (chord_model_open(path, options.model, &model, &err)) fail(argv[0], err);
     open_seconds = now() - start;
@@ -178,6 +192,7 @@ int main(int argc, char **argv)
         chord_session_options_set_batch_size(options.session, batch, &err) ||
         chord_session_new(model, options.session, &session, &err))
         fail(argv[0], err);
+    if (resident) settle(model);
     for (j = 0; j < measurements; j++) measure(argv[0], session, model, &list[j], quiet);
 
     if (json) {

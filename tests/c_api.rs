@@ -5,7 +5,8 @@ use std::process::Command;
 use std::{env, fs};
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| {
+    // Cargo adds its folders, where an older build of the library may lie.
+    let output = command.env_remove("LD_LIBRARY_PATH").output().unwrap_or_else(|error| {
         panic!("cannot run {:?} ({error}); `sh tests/run` installs what the tests need", command.get_program())
     });
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -9,7 +9,8 @@ use chord::quant::Precision;
 use chord::session::{Event, Session, SessionOptions};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn open(path: &Path, level: Level, threads: usize, precision: Precision) -> Arc<Model> {
     let mut options = ModelOptions::default();
@@ -129,6 +130,32 @@ fn small_blocks() {
 #[test]
 fn floats() {
     FLOAT.iter().for_each(|types| check(&common::synthetic_model("odd", types), Precision::High, diagonal));
+}
+
+#[test]
+fn resident_weights() {
+    let path = common::synthetic_model("tiny", "Q4_K_M");
+    let want = {
+        let model = open(&path, cpu::detect(), 2, Precision::High);
+        logits(&model, 64, &prompt(&model))
+    };
+    let mut options = ModelOptions::default();
+    options.set_resident(true);
+    let began = Instant::now();
+    let model = Model::open(&path, &options).unwrap();
+    let tokens = prompt(&model);
+    let weights = model.file().tensors().iter().filter(|tensor| tensor.dims.len() > 1 && tensor.name != "token_embd.weight");
+    let all: usize = weights.map(|tensor| tensor.len).sum();
+    // While they move, and when they have.
+    assert!(logits(&model, 64, &tokens) == want);
+    while model.file().resident_size() < all {
+        assert!(began.elapsed() < Duration::from_secs(60), "{} of {all} bytes are resident", model.file().resident_size());
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(model.file().resident_size(), all);
+    assert!(logits(&model, 64, &tokens) == want);
+    // Closing does not wait for the rest.
+    drop(Model::open(&path, &options).unwrap());
 }
 
 #[test]

@@ -35,7 +35,7 @@ mod starcoder2;
 
 pub use params::Params;
 pub use pass::{Pass, Scratch, Segment};
-pub use program::Program;
+pub use program::{Op, Program};
 
 use crate::error::{Error, Result};
 use crate::gguf::File;

@@ -268,7 +268,7 @@ impl Op {
     }
 
     /// The matrices of its products.
-    fn matrices(&self) -> Vec<&Matrix> {
+    pub fn matrices(&self) -> Vec<&Matrix> {
         match self {
             Op::Linear { products, .. } => products.iter().map(|product| &product.matrix).collect(),
             Op::Logits { table, .. } => vec![table],

@@ -29,6 +29,12 @@ impl Matrix {
         Weights { dtype: self.tensor.dtype, bytes, rows: self.rows, depth: self.depth }
     }
 
+    /// The tensor that it is, or is a part of.
+    #[must_use]
+    pub fn tensor(&self) -> &TensorInfo {
+        &self.tensor
+    }
+
     /// The matrix cut into parts of these many rows, from the first row on.
     ///
     /// # Panics

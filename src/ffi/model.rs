@@ -213,6 +213,12 @@ pub unsafe extern "C" fn chord_model_threads(model: *const chord_model) -> usize
     boundary::value(0, |call| Some(call.model(model).ok()?.threads()))
 }
 
+/// Bytes of weights that chord_model_options_set_resident() has copied so far; it grows until all are. 0: no model.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_resident_size(model: *const chord_model) -> usize {
+    boundary::value(0, |call| Some(call.model(model).ok()?.file().resident_size()))
+}
+
 /// The instruction-set level that the model's sessions run on, e.g. "avx2". NULL: no model.
 ///
 /// Static.

@@ -29,6 +29,8 @@ pub struct TensorInfo {
     pub len: usize,
     /// Which shard; set when shards are joined.
     pub(super) shard: usize,
+    /// Number of the tensor in the model; set when shards are joined.
+    pub(super) index: usize,
 }
 
 impl TensorInfo {
@@ -103,7 +105,7 @@ fn entry(cursor: &mut Cursor, name: &str, alignment: u64) -> Result<(TensorInfo,
         let message = format!("data offset {} is not a multiple of the alignment {alignment}", offset.value);
         return Err(malformed(offset.at, message));
     }
-    Ok((TensorInfo { name: super::owned(name)?, dtype, dims, offset: 0, len, shard: 0 }, offset))
+    Ok((TensorInfo { name: super::owned(name)?, dtype, dims, offset: 0, len, shard: 0, index: 0 }, offset))
 }
 
 fn wrong_rank(rank: usize) -> String {

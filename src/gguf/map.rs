@@ -7,6 +7,9 @@ use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
+/// A multiple of every page size in use.
+const PAGE: usize = 64 * 1024;
+
 /// The bytes of one file. They do not move and do not change while this exists.
 pub(super) enum Storage {
     Mapped(memmap2::Mmap),
@@ -56,6 +59,18 @@ impl Storage {
     /// `data` must be valid for reads of `len` bytes, and those must not change, while the result and views of it exist.
     pub(super) unsafe fn borrowed(data: *const u8, len: usize) -> Storage {
         Storage::Borrowed(Borrowed { data, len })
+    }
+
+    /// Tells the system that a mapped range will not be needed soon: its pages leave the memory of this process.
+    pub(super) fn release(&self, range: Range<usize>) {
+        if let Storage::Mapped(map) = self {
+            // Only pages that lie wholly inside; what goes wrong with a hint does not matter.
+            let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
+            if start < end {
+                // SAFETY: a read-only mapping of a file: pages that are touched again come back as they were.
+                let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+            }
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -13,6 +13,7 @@ mod cursor;
 mod directory;
 mod map;
 mod metadata;
+mod resident;
 mod split;
 mod value;
 mod write;
@@ -24,11 +25,12 @@ pub use value::{Array, Arrays, Kind, Numbers, Scalar, Strings, Value};
 pub use write::{Item, Writer};
 
 use crate::error::{Error, Result};
+use crate::tensor::Buffer;
 use cursor::Cursor;
 use directory::Directory;
 use map::Storage;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The first bytes of every GGUF file.
 const MAGIC: [u8; 4] = *b"GGUF";
@@ -47,6 +49,8 @@ struct Inner {
     version: u32,
     metadata: Metadata,
     directory: Directory,
+    /// Copies of tensors that were made resident.
+    resident: Vec<OnceLock<Buffer<u8>>>,
 }
 
 /// Where the bytes of a file at a path go.
@@ -122,8 +126,12 @@ impl File {
         let Some((version, metadata)) = head else {
             return Err(Error::Internal("a file without shards".to_owned()));
         };
+        tensors.iter_mut().enumerate().for_each(|(index, tensor)| tensor.index = index);
+        let mut resident = Vec::new();
+        resident.try_reserve_exact(tensors.len()).map_err(|_| Error::OutOfMemory)?;
+        resident.resize_with(tensors.len(), OnceLock::new);
         let directory = Directory::new(tensors)?;
-        Ok(File(Arc::new(Inner { shards: storages, version, metadata, directory })))
+        Ok(File(Arc::new(Inner { shards: storages, version, metadata, directory, resident })))
     }
 
     /// The format version: 2 or 3.
@@ -154,6 +162,9 @@ impl File {
     /// does not lie inside this file.
     #[must_use]
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
+        if let Some(copy) = self.0.resident.get(tensor.index).and_then(OnceLock::get) {
+            return copy;
+        }
         let bytes = self.0.shards.get(tensor.shard).map_or(&[][..], |shard| shard.bytes());
         tensor.range().and_then(|range| bytes.get(range)).unwrap_or_default()
     }

@@ -8,14 +8,14 @@ pub use log::{LogLevel, LogSink};
 pub use options::ModelOptions;
 pub use quantize::{QuantizeOptions, QuantizedTensor, quantize};
 
-use crate::arch::{self, Program};
+use crate::arch::{self, Op, Program};
 use crate::chat::Template;
 use crate::cpu::{self, Level};
 use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Kernels;
 use crate::quant::Precision;
-use crate::threads::Pool;
+use crate::threads::{Background, Pool};
 use crate::tokenizer::Tokenizer;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -26,6 +26,9 @@ pub struct Model {
     tokenizer: Option<Tokenizer>,
     template: OnceLock<Template>,
     engine: Option<Engine>,
+    /// Makes weights resident.
+    #[expect(dead_code, reason = "held for the thread that it is")]
+    loader: Option<Background>,
     log: Option<LogSink>,
 }
 
@@ -80,7 +83,11 @@ impl Model {
             None => None,
         };
         let engine = if options.vocab_only { None } else { Some(Engine::new(&file, options)?) };
-        let model = Model { file, tokenizer, template: OnceLock::new(), engine, log: options.log.clone() };
+        let loader = match &engine {
+            Some(engine) if options.resident && !options.copy => Some(load(&file, &engine.program, options.log.clone())?),
+            _ => None,
+        };
+        let model = Model { file, tokenizer, template: OnceLock::new(), engine, loader, log: options.log.clone() };
         if let Some(engine) = &model.engine {
             model.log(LogLevel::Info, || {
                 format!(
@@ -176,6 +183,31 @@ impl Model {
             log(level, &message());
         }
     }
+}
+
+/// Makes the weights of a program's products resident, in the order of their use.
+fn load(file: &File, program: &Program, log: Option<LogSink>) -> Result<Background> {
+    let mut tensors = Vec::new();
+    for matrix in program.ops.iter().flat_map(Op::matrices) {
+        tensors.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        tensors.push(matrix.tensor().clone());
+    }
+    let file = file.clone();
+    Background::start("chord-load", move |stop| {
+        for tensor in &tensors {
+            match file.make_resident(tensor, stop) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    if let Some(log) = &log {
+                        let rest = "the weights that are not resident stay in the file mapping";
+                        log(LogLevel::Warn, &format!("{}: {error}; {rest}", tensor.name));
+                    }
+                    return;
+                }
+            }
+        }
+    })
 }
 
 /// Makes errors name the file.

@@ -13,6 +13,7 @@ pub struct ModelOptions {
     pub(super) precision: Precision,
     pub(super) vocab_only: bool,
     pub(super) copy: bool,
+    pub(super) resident: bool,
     pub(super) log: Option<LogSink>,
 }
 
@@ -59,6 +60,12 @@ impl ModelOptions {
     /// Reads the model into private memory instead of mapping or borrowing it.
     pub fn set_copy(&mut self, copy: bool) {
         self.copy = copy;
+    }
+
+    /// Copies the weights of products into huge pages of this process, in the background, while the mapping serves. Of no
+    /// effect on a file that is copied as a whole.
+    pub fn set_resident(&mut self, resident: bool) {
+        self.resident = resident;
     }
 
     /// Receives messages; `None`: nobody does.

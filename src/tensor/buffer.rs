@@ -17,6 +17,8 @@ unsafe impl Zeroed for f32 {}
 unsafe impl Zeroed for f16 {}
 // SAFETY: plain numbers.
 unsafe impl Zeroed for u64 {}
+// SAFETY: plain bytes.
+unsafe impl Zeroed for u8 {}
 
 /// A zeroed, cache-line aligned allocation of fixed length. Pages are touched only when they are written, so a large
 /// buffer costs what is used of it; large ones are offered to the system for huge pages.

@@ -4,7 +4,9 @@
 //! caller works too, and waits only for workers that have entered the region: one that the scheduler has not woken in
 //! time is left out instead of waited for, so more threads than cores do not collapse. After a fork the child has a pool of one thread.
 
+mod background;
 mod fork;
 mod pool;
 
+pub use background::Background;
 pub use pool::Pool;

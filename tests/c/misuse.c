@@ -42,6 +42,7 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_model_options_set_precision(model_options, CHORD_PRECISION_HIGH, &err));
         INVALID(chord_model_options_set_vocab_only(model_options, true, &err));
         INVALID(chord_model_options_set_copy(model_options, true, &err));
+        INVALID(chord_model_options_set_resident(model_options, true, &err));
         INVALID(chord_model_options_set_log(model_options, NULL, NULL, &err));
         chord_model_options_free(model_options);
     }
@@ -58,6 +59,7 @@ static void bad_handle(void *handle, enum type own)
         CHECK(chord_model_eos(model) == CHORD_NO_TOKEN);
         CHECK(!chord_model_ends_generation(model, 2));
         CHECK(chord_model_threads(model) == 0);
+        CHECK(chord_model_resident_size(model) == 0);
         CHECK(chord_model_cpu_level(model) == NULL);
         CHECK(chord_model_metadata_count(model) == 0);
         INVALID(chord_model_metadata_key(model, 0, text, sizeof text, &size, &err));
