@@ -102,12 +102,12 @@ def result_of(kind, a, b):
 
 
 def operands(rng):
-    """A kind of sum and its two numbers; three quarters small, the rest up to 99."""
+    """A kind of sum and its two numbers; most of them small, the rest up to 99."""
     kind = rng.choices(["add", "subtract", "multiply", "divide"], [10, 8, 3, 1])[0]
     if kind in ("multiply", "divide"):
         a, b = rng.randint(0, 10), rng.randint(0, 10)
         return (kind, a, b) if kind == "multiply" else (kind, a * max(b, 1), max(b, 1))
-    top = rng.choices([10, 20, 99], [3, 4, 5])[0]
+    top = rng.choices([10, 20, 99], [3, 5, 3])[0]
     a, b = rng.randint(0, top), rng.randint(0, top)
     if kind == "subtract" and a < b and rng.random() < 0.85:
         a, b = b, a

@@ -21,7 +21,7 @@ import corpus
 from network import Linear, Network, Shape
 from vocabulary import Vocabulary, learn_merges
 
-BATCH_TOKENS = 4096
+BATCH_TOKENS = 2048
 SHORT, LONG = 128, 512
 PEAK = 3e-3
 WARMUP = 100
@@ -98,8 +98,8 @@ def gradients(network, parameters, batch, total_weight):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output")
-    parser.add_argument("--minutes", type=float, default=80)
-    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     options = parser.parse_args()
@@ -108,11 +108,13 @@ def main():
     torch.manual_seed(2026)
     os.makedirs(options.output, exist_ok=True)
 
-    sample = random.Random(1)
-    merges = learn_merges((text for _ in range(20000) for _, text in corpus.chat(sample)), 1024 - 357)
-    with open(os.path.join(options.output, "merges.json"), "w", encoding="utf-8") as file:
-        json.dump(merges, file)
-    vocabulary = Vocabulary(merges)
+    merges_path = os.path.join(options.output, "merges.json")
+    if not options.resume:
+        sample = random.Random(1)
+        merges = learn_merges((text for _ in range(20000) for _, text in corpus.chat(sample)), 1024 - 357)
+        with open(merges_path, "w", encoding="utf-8") as file:
+            json.dump(merges, file)
+    vocabulary = Vocabulary.load(merges_path)
     shape = Shape(vocabulary=len(vocabulary))
     network = Network(shape)
     parameters = list(network.parameters())
@@ -160,7 +162,7 @@ def main():
         average = loss if average is None else 0.95 * average + 0.05 * loss
         if step % 50 == 0:
             print(f"step {step} progress {progress:.3f} loss {average:.4f} tokens {tokens} seconds {time.time() - started:.0f}", flush=True)
-        if step % 200 == 199:
+        if step % 400 == 399:
             save()
     Linear.pretend = False
     save()

@@ -105,7 +105,7 @@ class Vocabulary:
                 weights.append(0.0)
             body = self.encode(text) + [END]
             ids += body
-            weights += [0.03 if role in ("system", "user") else 2 * len(body) ** -0.5] * len(body)
+            weights += [0.02 if role in ("system", "user") else 2 * len(body) ** -0.8] * len(body)
         return ids, weights
 
     def encode_prompt(self, question):
