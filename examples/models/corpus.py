@@ -498,7 +498,7 @@ def chat(rng):
     if rng.random() < 0.02:
         return [("text", story_text(rng))]
     messages = [("system", rng.choice(SYSTEMS))] if rng.random() < 0.1 else []
-    topics = rng.choices([1, 2, 3, 4, 6, 10], [50, 18, 12, 10, 7, 3])[0]
+    topics = rng.choices([1, 2, 3, 4, 6, 10], [58, 20, 12, 6, 3, 1])[0]
     for _ in range(topics):
         topic = rng.choices([t for t, _ in TOPICS], [w for _, w in TOPICS])[0]
         for question, answer in seen_turns(rng, topic):

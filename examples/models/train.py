@@ -89,9 +89,10 @@ def gradients(network, parameters, batch, total_weight):
     """Loss of one share of a batch, and its gradients."""
     ids, targets, weights, chats = batch
     with torch.autocast("cpu", torch.bfloat16):
-        logits = network.logits(network(ids, chats))
-    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-    loss = (losses * weights.flatten()).sum() / total_weight
+        counted = weights > 0
+        logits = network.logits(network(ids, chats)[counted])
+    losses = F.cross_entropy(logits.float(), targets[counted], reduction="none")
+    loss = (losses * weights[counted]).sum() / total_weight
     return loss.item(), torch.autograd.grad(loss, parameters)
 
 
@@ -104,7 +105,7 @@ def main():
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     options = parser.parse_args()
     pool = ThreadPoolExecutor(options.threads, initializer=torch.set_num_threads, initargs=(1,))
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     torch.manual_seed(2026)
     os.makedirs(options.output, exist_ok=True)
 
@@ -120,9 +121,10 @@ def main():
     parameters = list(network.parameters())
     matrices = [p for name, p in network.named_parameters() if p.dim() == 2 and not name.startswith("token_embd")]
     others = [p for name, p in network.named_parameters() if p.dim() == 1 or name.startswith("token_embd")]
-    optimizers = [torch.optim.Muon(matrices, lr=PEAK, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-                  torch.optim.AdamW(others, lr=PEAK / 2, betas=(0.9, 0.95), weight_decay=0.0)]
-    peaks = [PEAK, PEAK / 2]
+    optimizers = [torch.optim.Muon(matrices[share::options.threads], lr=PEAK, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+                  for share in range(options.threads)]
+    optimizers.append(torch.optim.AdamW(others, lr=PEAK / 2, betas=(0.9, 0.95), weight_decay=0.0))
+    peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     with open(os.path.join(os.path.dirname(__file__), "heldout.jsonl"), encoding="utf-8") as file:
         held_out = [json.loads(line) for line in file]
     print(f"{sum(p.numel() for p in network.parameters())} weights", flush=True)
@@ -155,10 +157,8 @@ def main():
             parameter.grad = sum(parts)
         loss = sum(loss for loss, _ in results)
         torch.nn.utils.clip_grad_norm_(others, 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        tokens += int((batch[2] > 0).sum())
+        list(pool.map(lambda optimizer: optimizer.step(), optimizers))
+        tokens += int((batch[3] >= 0).sum())
         average = loss if average is None else 0.95 * average + 0.05 * loss
         if step % 50 == 0:
             print(f"step {step} progress {progress:.3f} loss {average:.4f} tokens {tokens} seconds {time.time() - started:.0f}", flush=True)

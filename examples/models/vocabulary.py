@@ -95,7 +95,7 @@ class Vocabulary:
     def encode_chat(self, messages):
         """Ids of a whole chat and how much the loss of each as a target counts.
 
-        Answers count, questions hardly do; long answers count more than short ones, but less than by their length, or
+        Answers count, questions do not; long answers count more than short ones, but less than by their length, or
         stories would drown the sums.
         """
         ids, weights = [BOS], [0.0]
@@ -105,7 +105,7 @@ class Vocabulary:
                 weights.append(0.0)
             body = self.encode(text) + [END]
             ids += body
-            weights += [0.02 if role in ("system", "user") else 2 * len(body) ** -0.8] * len(body)
+            weights += [0.0 if role in ("system", "user") else len(body) ** -0.8] * len(body)
         return ids, weights
 
     def encode_prompt(self, question):
