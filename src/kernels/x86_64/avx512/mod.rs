@@ -7,6 +7,7 @@ mod attention;
 mod elementwise;
 mod lanes;
 mod matmul;
+mod matvec;
 mod small_blocks;
 mod super_blocks;
 mod tile;
@@ -23,6 +24,9 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         };
     }
     formats! { products }
+    kernels.matmul[Dtype::Q4_K as usize] = Some(matvec::quantized::<quant::Q4_K>);
+    kernels.matmul[Dtype::Q5_K as usize] = Some(matvec::quantized::<quant::Q5_K>);
+    kernels.matmul[Dtype::Q6_K as usize] = Some(matvec::quantized::<quant::Q6_K>);
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
