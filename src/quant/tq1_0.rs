@@ -28,7 +28,7 @@ impl Format for TQ1_0 {
             let (byte, digit) = place(i);
             let byte = if byte < 48 { self.qs[byte] } else { self.qh[byte - 48] };
             let rest = byte.wrapping_mul([1, 3, 9, 27, 81][digit]);
-            (u16::from(rest) * 3 >> 8) as i8 - 1
+            ((u16::from(rest) * 3) >> 8) as i8 - 1
         });
         SuperBlock::even(weights, f16(self.d))
     }

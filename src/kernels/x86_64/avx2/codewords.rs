@@ -47,15 +47,15 @@ impl Tiled for IQ2_XS {
     unsafe fn fill(rows: Rows<IQ2_XS>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
         let table = signed(&IQ2_XS_WORDS, 43);
-        for i in 0..16 {
-            // Two words, of 16 weights.
-            let pair = turn(&column, offset_of!(IQ2_XS, qs) + i / 4 * 16)[i % 4];
-            let minus = _mm256_or_si256(field(pair, 9, 7), _mm256_slli_epi32::<8>(field(pair, 25, 7)));
-            let minus = even_signs(minus);
-            for k in 0..2 {
-                let word = fetch(&IQ2_XS_WORDS, field(pair, 16 * k, 9));
-                let minus = [flags(minus, 2 * k), flags(minus, 2 * k + 1)];
-                look_up_eight(&table, word, minus, &mut tile.weights[4 * i + 2 * k..]);
+        for chunk in 0..4 {
+            for (i, pair) in turn(&column, offset_of!(IQ2_XS, qs) + 16 * chunk).into_iter().enumerate() {
+                let minus = _mm256_or_si256(field(pair, 9, 7), _mm256_slli_epi32::<8>(field(pair, 25, 7)));
+                let minus = even_signs(minus);
+                for k in 0..2 {
+                    let word = fetch(&IQ2_XS_WORDS, field(pair, 16 * k, 9));
+                    let minus = [flags(minus, 2 * k), flags(minus, 2 * k + 1)];
+                    look_up_eight(&table, word, minus, &mut tile.weights[16 * chunk + 4 * i + 2 * k..]);
+                }
             }
         }
         let [.., a, b] = turn(&column, size_of::<IQ2_XS>() - 16);
@@ -100,15 +100,18 @@ impl Tiled for IQ3_XXS {
     unsafe fn fill(rows: Rows<IQ3_XXS>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
         let table = signed(&IQ3_XXS_WORDS, 62);
-        for sub in 0..8 {
-            let words = &turn(&column, offset_of!(IQ3_XXS, qs) + sub / 2 * 16)[sub % 2 * 2..];
-            let signs = turn(&column, offset_of!(IQ3_XXS, signs) + sub / 4 * 16)[sub % 4];
-            let minus = even_signs(sevens(signs));
-            for k in 0..8 {
-                let word = fetch(&IQ3_XXS_WORDS, field(words[k / 4], k % 4 * 8, 8));
-                tile.weights[8 * sub + k] = look_up(&table, word, flags(minus, k));
+        for half in 0..2 {
+            let signs = turn(&column, offset_of!(IQ3_XXS, signs) + 16 * half);
+            let words = [0, 1].map(|quarter| turn(&column, offset_of!(IQ3_XXS, qs) + 32 * half + 16 * quarter));
+            for sub in 0..4 {
+                let minus = even_signs(sevens(signs[sub]));
+                for k in 0..8 {
+                    let words = words[sub / 2][sub % 2 * 2 + k / 4];
+                    let word = fetch(&IQ3_XXS_WORDS, field(words, k % 4 * 8, 8));
+                    tile.weights[32 * half + 8 * sub + k] = look_up(&table, word, flags(minus, k));
+                }
+                set_scale(tile, 4 * half + sub, field(signs[sub], 28, 4));
             }
-            set_scale(tile, sub, field(signs, 28, 4));
         }
         tile.d = _mm256_mul_ps(low_f16(turn(&column, 0)[0]), _mm256_set1_ps(0.25));
     }
@@ -124,15 +127,19 @@ impl Tiled for IQ3_S {
         let table = signed(&IQ3_S_WORDS, 15);
         let high = turn(&column, offset_of!(IQ3_S, qh));
         let scales = turn(&column, size_of::<IQ3_S>() - 16)[3];
-        for sub in 0..8 {
-            let low = &turn(&column, offset_of!(IQ3_S, qs) + sub / 2 * 16)[sub % 2 * 2..];
-            let minus = turn(&column, offset_of!(IQ3_S, signs) + sub / 4 * 16)[sub % 4];
-            for k in 0..8 {
-                let ninth = _mm256_slli_epi32::<8>(field(high[sub / 4], sub % 4 * 8 + k, 1));
-                let word = _mm256_or_si256(field(low[k / 4], k % 4 * 8, 8), ninth);
-                tile.weights[8 * sub + k] = look_up(&table, fetch(&IQ3_S_WORDS, word), flags(minus, k));
+        for half in 0..2 {
+            let minus = turn(&column, offset_of!(IQ3_S, signs) + 16 * half);
+            let low = [0, 1].map(|quarter| turn(&column, offset_of!(IQ3_S, qs) + 32 * half + 16 * quarter));
+            for sub in 0..4 {
+                for k in 0..8 {
+                    let low = low[sub / 2][sub % 2 * 2 + k / 4];
+                    let ninth = _mm256_slli_epi32::<8>(field(high[half], 8 * sub + k, 1));
+                    let word = _mm256_or_si256(field(low, k % 4 * 8, 8), ninth);
+                    let weights = look_up(&table, fetch(&IQ3_S_WORDS, word), flags(minus[sub], k));
+                    tile.weights[32 * half + 8 * sub + k] = weights;
+                }
+                set_scale(tile, 4 * half + sub, field(scales, 16 * half + 4 * sub, 4));
             }
-            set_scale(tile, sub, field(scales, 4 * sub, 4));
         }
         tile.d = low_f16(turn(&column, 0)[0]);
     }
@@ -146,9 +153,10 @@ impl Tiled for IQ1_S {
     unsafe fn fill(rows: Rows<IQ1_S>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
         let table = shifted();
+        let low = [0, 16].map(|half| turn(&column, offset_of!(IQ1_S, qs) + half));
         let high = turn(&column, offset_of!(IQ1_S, qh));
         for sub in 0..8 {
-            let low = turn(&column, offset_of!(IQ1_S, qs) + sub / 4 * 16)[sub % 4];
+            let low = low[sub / 4][sub % 4];
             let high = _mm256_srl_epi32(high[sub / 2], _mm_cvtsi32_si128(sub as i32 % 2 * 16));
             let minus = _mm256_srai_epi32::<31>(_mm256_slli_epi32::<16>(high));
             for k in 0..4 {
@@ -169,9 +177,10 @@ impl Tiled for IQ1_M {
     unsafe fn fill(rows: Rows<IQ1_M>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
         let table = shifted();
+        let low = [0, 16].map(|half| turn(&column, offset_of!(IQ1_M, qs) + half));
         let high = turn(&column, offset_of!(IQ1_M, qh));
         for sub in 0..8 {
-            let low = turn(&column, offset_of!(IQ1_M, qs) + sub / 4 * 16)[sub % 4];
+            let low = low[sub / 4][sub % 4];
             for k in 0..4 {
                 let at = sub % 2 * 16 + 4 * k;
                 let high = high[sub / 2];
