@@ -8,9 +8,6 @@ use chord::tensor::Dtype;
 use common::heap;
 use std::path::{Path, PathBuf};
 
-#[global_allocator]
-static HEAP: heap::Counting = heap::Counting;
-
 // Files by hand, independent of the library's writer: what is hostile must be writable too.
 
 const U32: u32 = 4;

@@ -6,12 +6,8 @@ mod heap;
 
 use chord::chat::{Chat, RenderOptions, Template};
 use chord::error::{Error, Result};
-use heap::Counting;
 use std::thread;
 use std::time::{Duration, Instant};
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The stack of a host's thread, and what parsing and rendering together may take of time and of memory.
 const STACK: usize = 64 << 10;

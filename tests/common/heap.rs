@@ -1,12 +1,11 @@
-//! A counting allocator: what a piece of code holds, on its own thread or in the whole process.
+//! What a piece of code holds, on its own thread or in the whole process.
+//!
+//! A test that has this module replaces the C library's allocator, below that of Rust, by one that counts.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ffi::{c_int, c_void};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, Ordering};
-
-/// The system allocator, counting. A test installs it as its `#[global_allocator]`.
-pub struct Counting;
 
 #[derive(Clone, Copy, Default)]
 struct Tally {
@@ -33,33 +32,73 @@ fn count(bytes: isize) {
     });
 }
 
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: as this function's.
-        unsafe { System.alloc(layout) }
-    }
+unsafe extern "C" {
+    fn __libc_malloc(size: usize) -> *mut c_void;
+    fn __libc_calloc(count: usize, size: usize) -> *mut c_void;
+    fn __libc_realloc(block: *mut c_void, size: usize) -> *mut c_void;
+    fn __libc_memalign(align: usize, size: usize) -> *mut c_void;
+    fn __libc_free(block: *mut c_void);
+}
 
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: as this function's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
+/// How much the block takes; 0 for NULL.
+fn size(block: *mut c_void) -> isize {
+    // SAFETY: blocks of this allocator, or NULL.
+    unsafe { libc::malloc_usable_size(block) as isize }
+}
 
-    unsafe fn realloc(&self, data: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Old and new may exist at the same time.
-        count(size as isize);
-        count(-(layout.size() as isize));
-        // SAFETY: as this function's.
-        unsafe { System.realloc(data, layout, size) }
-    }
+/// Counts a new block.
+fn counted(block: *mut c_void) -> *mut c_void {
+    count(size(block));
+    block
+}
 
-    unsafe fn dealloc(&self, data: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: as this function's.
-        unsafe { System.dealloc(data, layout) }
+#[unsafe(no_mangle)]
+unsafe extern "C" fn malloc(size: usize) -> *mut c_void {
+    // SAFETY: as this function's.
+    counted(unsafe { __libc_malloc(size) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
+    // SAFETY: as this function's.
+    counted(unsafe { __libc_calloc(count, size) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn realloc(block: *mut c_void, new_size: usize) -> *mut c_void {
+    let old = size(block);
+    // SAFETY: as this function's.
+    let block = counted(unsafe { __libc_realloc(block, new_size) });
+    // Old and new may exist at the same time.
+    if !block.is_null() {
+        count(-old);
     }
+    block
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_memalign(to: *mut *mut c_void, align: usize, size: usize) -> c_int {
+    // SAFETY: as this function's.
+    let block = counted(unsafe { __libc_memalign(align, size) });
+    if block.is_null() {
+        return libc::ENOMEM;
+    }
+    // SAFETY: as this function's.
+    unsafe { to.write(block) };
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn aligned_alloc(align: usize, size: usize) -> *mut c_void {
+    // SAFETY: as this function's.
+    counted(unsafe { __libc_memalign(align, size) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn free(block: *mut c_void) {
+    count(-size(block));
+    // SAFETY: as this function's.
+    unsafe { __libc_free(block) }
 }
 
 /// The most bytes that `run` holds at a time, beyond what was held before.
