@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 /// Rows that go together.
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 
 /// A super-block of unsigned bytes `q + OFFSET` with a sub-scale per 16 weights.
 pub(super) trait RowWise: Plain {
@@ -71,7 +71,7 @@ unsafe fn strip<F: RowWise, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
     let mut acc = _mm256_setzero_ps();
     for (unit, act) in acts.iter().enumerate() {
-        fetch(weights, unit);
+        fetch(weights, ROWS, unit);
         let mut sums = [[_mm256_setzero_si256(); ROWS]; 3];
         let mut steps = [[0; ROWS]; 2];
         for row in 0..ROWS {
@@ -99,13 +99,13 @@ unsafe fn strip<F: RowWise, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]
     unsafe { _mm256_storeu_ps(args.out.at(0, first), acc) };
 }
 
-/// Fetches a part of the strip after this one, as many blocks as a column of this one has: eight rows are many runs for the
-/// prefetcher of the CPU, but the next strip is a single one.
+/// Fetches the `part`-th `len` blocks of the strip after this one: eight rows are many runs for the prefetcher of the CPU, but
+/// the next strip is a single one.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn fetch<F>(strip: &[F], unit: usize) {
-    let bytes = ROWS * size_of::<F>();
-    let next = strip.as_ptr_range().end.cast::<i8>().wrapping_add(unit * bytes);
+pub(super) fn fetch<F>(strip: &[F], len: usize, part: usize) {
+    let bytes = len * size_of::<F>();
+    let next = strip.as_ptr_range().end.cast::<i8>().wrapping_add(part * bytes);
     for line in 0..bytes.div_ceil(64) {
         _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line));
     }

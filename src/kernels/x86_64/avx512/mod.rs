@@ -8,6 +8,7 @@ mod elementwise;
 mod lanes;
 mod matmul;
 mod matvec;
+mod matvec_small;
 mod small_blocks;
 mod super_blocks;
 mod tile;
@@ -24,9 +25,15 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         };
     }
     formats! { products }
-    kernels.matmul[Dtype::Q4_K as usize] = Some(matvec::quantized::<quant::Q4_K>);
-    kernels.matmul[Dtype::Q5_K as usize] = Some(matvec::quantized::<quant::Q5_K>);
-    kernels.matmul[Dtype::Q6_K as usize] = Some(matvec::quantized::<quant::Q6_K>);
+    macro_rules! by_rows {
+        ($($module:ident: $($name:ident)*;)*) => {
+            $($(kernels.matmul[Dtype::$name as usize] = Some($module::quantized::<quant::$name>);)*)*
+        };
+    }
+    by_rows! {
+        matvec: Q4_K Q5_K Q6_K;
+        matvec_small: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL;
+    }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
