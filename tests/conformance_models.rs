@@ -105,12 +105,14 @@ fn check(folder: &Path, name: &str, runs: &[Run]) {
 
 #[test]
 fn models_agree_with_their_original_implementation() {
-    let Some(folder) = common::conformance("models") else { return };
-    let files = common::files(&folder, "gguf");
-    assert!(!files.is_empty(), "no models in {}", folder.display());
-    for path in files {
-        let name = path.file_stem().and_then(|name| name.to_str()).unwrap();
-        check(&folder, name, &[run(Precision::High, KvType::F16, 1e-3), run(Precision::High, KvType::F32, 1e-4)]);
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/references");
+    for folder in [Some(ours), common::conformance("models")].into_iter().flatten() {
+        let files = common::files(&folder, "gguf");
+        assert!(!files.is_empty(), "no models in {}", folder.display());
+        for path in files {
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap();
+            check(&folder, name, &[run(Precision::High, KvType::F16, 1e-3), run(Precision::High, KvType::F32, 1e-4)]);
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use crate::kernels::Activation;
 
 pub(super) fn build(b: &mut Builder) -> Result<()> {
     let width = b.params.width;
-    let slopes = alibi(b.params.heads, 8.0);
     let x = b.embed(1.0)?;
+    let slopes = alibi(b.params.heads, 8.0);
     let norm = b.layer_norm("token_embd_norm", width)?;
     b.ops.push(Op::Norm { x: None, norm, out: x, residual: None });
     for layer in 0..b.params.layers {

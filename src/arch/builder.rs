@@ -201,6 +201,19 @@ impl<'a> Builder<'a> {
         Ok(out)
     }
 
+    /// Embedded tokens plus the rows of their positions in the table `name`.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn embed_with_positions(&mut self, name: &str) -> Result<Register> {
+        let width = self.params.width;
+        let rows = self.bind.rows(name, width)?;
+        let positions = Some(self.bind.matrix(name, rows, width)?);
+        let (table, out) = (self.vocabulary("token_embd.weight")?, self.register(width));
+        self.ops.push(Op::Embed { table, positions, scale: 1.0, out });
+        Ok(out)
+    }
+
     /// A table of one row per token.
     fn vocabulary(&self, name: &str) -> Result<Matrix> {
         let vocab = self.bind.rows("token_embd.weight", self.params.width)?;
@@ -292,6 +305,9 @@ impl<'a> Builder<'a> {
     pub fn attention(&mut self, layer: usize, input: Input, style: Attention, to: impl Into<Output>) -> Result<()> {
         let Params { width, heads, head_dim, value_dim, ref kv_heads, .. } = self.params;
         let kv_heads = kv_heads[layer];
+        if kv_heads == 0 {
+            return Err(self.keys.invalid("attention.head_count_kv", format!("0 in block {layer}, which has attention")));
+        }
         let mark = self.mark();
         let rows = [heads * head_dim, kv_heads * head_dim, kv_heads * value_dim];
         let products = self.products(layer, Some("attn_qkv"), ["attn_q", "attn_k", "attn_v"], rows, width)?;

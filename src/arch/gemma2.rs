@@ -13,7 +13,8 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
     // The 27B model divides by the width per head where the others divide by the size of one.
     let scale = score_scale(b, 46)?;
     let logit_cap = b.keys.positive("final_logit_softcapping", Some(30.0))? as f32;
-    blocks(b, logit_cap, |layer| {
+    let style = Style { logit_cap, ..Style::gemma(b) };
+    blocks(b, style, |layer| {
         let window = (layer % 2 == 0).then_some(window);
         Attention { rope, window, cap, scale: Some(scale), ..Attention::default() }
     })
@@ -26,18 +27,36 @@ pub(super) fn score_scale(b: &Builder, odd: usize) -> Result<f32> {
     Ok(b.keys.positive("attention.scale", Some(1.0 / (size as f64).sqrt()))? as f32)
 }
 
-/// The blocks of Gemma 2 and 3.
-pub(super) fn blocks(b: &mut Builder, logit_cap: f32, attention: impl Fn(usize) -> Attention) -> Result<()> {
+/// What models with these blocks differ in, apart from attention.
+#[derive(Clone, Copy)]
+pub(super) struct Style {
+    /// Multiplies embeddings.
+    pub embedding: f32,
+    /// The function of the gate.
+    pub activation: Activation,
+    /// Cap of the logits; 0: none.
+    pub logit_cap: f32,
+}
+
+impl Style {
+    /// As all Gemma models have it.
+    pub(super) fn gemma(b: &Builder) -> Style {
+        Style { embedding: (b.params.width as f32).sqrt(), activation: Activation::GeluTanh, logit_cap: 0.0 }
+    }
+}
+
+/// Blocks that normalize what they read and what they add.
+pub(super) fn blocks(b: &mut Builder, style: Style, attention: impl Fn(usize) -> Attention) -> Result<()> {
     let width = b.params.width;
-    let x = b.embed((width as f32).sqrt())?;
+    let x = b.embed(style.embedding)?;
     for layer in 0..b.params.layers {
         let norm = |b: &Builder, name: &str| b.rms_norm(&block(layer, name), width);
         let after = |b: &Builder, name: &str| Ok(Output { norm: Some(norm(b, name)?), ..x.into() });
         let input = Input::Norm(x, norm(b, "attn_norm")?);
         b.attention(layer, input, attention(layer), after(b, "post_attention_norm")?)?;
         let input = Input::Norm(x, norm(b, "ffn_norm")?);
-        b.feed_forward(layer, input, b.gated(Activation::GeluTanh), after(b, "post_ffw_norm")?)?;
+        b.feed_forward(layer, input, b.gated(style.activation), after(b, "post_ffw_norm")?)?;
     }
     let norm = b.rms_norm("output_norm", width)?;
-    b.logits(x, norm, 1.0, logit_cap)
+    b.logits(x, norm, 1.0, style.logit_cap)
 }

@@ -2,7 +2,7 @@
 //! keys are normalized head by head.
 
 use super::builder::{Attention, Builder, QkNorm};
-use super::gemma2::{blocks, score_scale};
+use super::gemma2::{Style, blocks, score_scale};
 use crate::error::Result;
 use crate::kernels::RopeStyle;
 use crate::ops::{RopeParams, Scaling};
@@ -14,7 +14,8 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
     let base = b.keys.positive("rope.freq_base_swa", Some(10_000.0))?;
     let local = b.add_rope(RopeParams::new(RopeStyle::Halves, b.params.rope_dims, base, Scaling::None, None));
     let scale = Some(score_scale(b, 62)?);
-    blocks(b, 0.0, |layer| {
+    let style = Style::gemma(b);
+    blocks(b, style, |layer| {
         let (rope, window) = if layer % period == period - 1 { (global, None) } else { (local, Some(window)) };
         Attention { rope: Some(rope), window, scale, qk_norm: QkNorm::Rms, ..Attention::default() }
     })

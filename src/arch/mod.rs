@@ -8,13 +8,18 @@ mod program;
 mod weights;
 
 mod bloom;
+mod cohere2;
 mod command_r;
 mod deepseek2;
+mod exaone4;
 mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod glm4;
+mod gpt2;
 mod gpt_oss;
+mod gptneox;
 mod granite;
 mod hunyuan_dense;
 mod lfm2;
@@ -49,14 +54,19 @@ type Build = fn(&mut Builder) -> Result<()>;
 /// `general.architecture` -> its file here.
 const ARCHITECTURES: &[(&str, Build)] = &[
     ("bloom", bloom::build),
+    ("cohere2", cohere2::build),
     ("command-r", command_r::build),
     ("deepseek2", deepseek2::build),
     ("ernie4_5", llama::build),
+    ("exaone4", exaone4::build),
     ("falcon", falcon::build),
     ("gemma", gemma::build),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
+    ("glm4", glm4::build),
     ("gpt-oss", gpt_oss::build),
+    ("gpt2", gpt2::build),
+    ("gptneox", gptneox::build),
     ("granite", granite::build),
     ("granitemoe", granite::build),
     ("hunyuan-dense", hunyuan_dense::build),

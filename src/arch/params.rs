@@ -50,6 +50,9 @@ impl Params {
         }
         let width = keys.dimension("embedding_length")?;
         let heads = keys.dimension("attention.head_count")?;
+        if heads > width {
+            return Err(keys.invalid("attention.head_count", format!("{heads} heads in a width of {width}")));
+        }
         let kv_heads = keys.per_layer("attention.head_count_kv", layers, heads)?;
         if let Some(count) = kv_heads.iter().find(|&&count| count > 0 && heads % count != 0) {
             let message = format!("{heads} query heads are not a multiple of {count} key-value heads");
