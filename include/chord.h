@@ -431,6 +431,15 @@ chord_status chord_model_options_set_resident(chord_model_options *options,
                                               chord_error **err);
 
 /**
+ * Splits text by default rules if the file names a pre-tokenizer that this release does not know, and says so in the log
+ * (CHORD_LOG_LEVEL_WARN). The model then sees text cut in other ways than it was trained on. The default is false: such a
+ * file is refused with CHORD_STATUS_UNSUPPORTED.
+ */
+chord_status chord_model_options_set_default_pre_tokenizer(chord_model_options *options,
+                                                           bool default_pre_tokenizer,
+                                                           chord_error **err);
+
+/**
  * Sends the model's log to a function; without one, which is the default, nothing is logged.
  *
  * callback: NULL turns the log off. user_data: passed to it as it is.

@@ -177,6 +177,21 @@ pub unsafe extern "C" fn chord_model_options_set_resident(
     })
 }
 
+/// Splits text by default rules if the file names a pre-tokenizer that this release does not know, and says so in the log
+/// (CHORD_LOG_LEVEL_WARN). The model then sees text cut in other ways than it was trained on. The default is false: such a
+/// file is refused with CHORD_STATUS_UNSUPPORTED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_default_pre_tokenizer(
+    options: *mut chord_model_options,
+    default_pre_tokenizer: bool,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_default_pre_tokenizer(default_pre_tokenizer);
+        Ok(())
+    })
+}
+
 /// Sends the model's log to a function; without one, which is the default, nothing is logged.
 ///
 /// callback: NULL turns the log off. user_data: passed to it as it is.

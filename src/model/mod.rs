@@ -79,7 +79,10 @@ impl Model {
     fn build(file: File, options: &ModelOptions) -> Result<Arc<Model>> {
         // A file without any tokenizer can still be run by token ids.
         let tokenizer = match file.metadata().get("tokenizer.ggml.model") {
-            Some(_) => Some(Tokenizer::from_metadata(file.metadata())?),
+            Some(_) => {
+                let warn = |message: &str| options.log.iter().for_each(|log| log(LogLevel::Warn, message));
+                Some(Tokenizer::from_metadata_with(file.metadata(), options.default_pre_tokenizer, warn)?)
+            }
             None => None,
         };
         let engine = if options.vocab_only { None } else { Some(Engine::new(&file, options)?) };

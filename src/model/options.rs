@@ -14,6 +14,7 @@ pub struct ModelOptions {
     pub(super) vocab_only: bool,
     pub(super) copy: bool,
     pub(super) resident: bool,
+    pub(super) default_pre_tokenizer: bool,
     pub(super) log: Option<LogSink>,
 }
 
@@ -66,6 +67,12 @@ impl ModelOptions {
     /// effect on a file that is copied as a whole.
     pub fn set_resident(&mut self, resident: bool) {
         self.resident = resident;
+    }
+
+    /// Splits text by default rules where the file names a pre-tokenizer that is not known, with a warning in the log,
+    /// instead of refusing the file.
+    pub fn set_default_pre_tokenizer(&mut self, default_pre_tokenizer: bool) {
+        self.default_pre_tokenizer = default_pre_tokenizer;
     }
 
     /// Receives messages; `None`: nobody does.

@@ -1,8 +1,9 @@
 //! Text <-> tokens, as the model's vocabulary wants it.
 //!
 //! `definition` reads the metadata, `vocab` holds the tokens, `special` finds special tokens in text; what lies between
-//! them goes to `spm` or, cut into words by `split` along the table in `pre`, to `bpe`. Both leave single words to `word`
-//! and merge neighbours with `merge`. `utf8` makes whole characters of the bytes that come back.
+//! them goes to the algorithm that the file names: `spm`, `bpe`, `wordpiece`, `unigram` or `longest`. The first two leave
+//! single words to `word` and merge neighbours with `merge`; words come from `split`, along the table in `pre`, or from
+//! `marks`. The others find tokens in a `trie`. `utf8` makes whole characters of the bytes that come back.
 //!
 //! Ids are those of llama.cpp for the same file: that is what model files are made and tested with.
 
@@ -132,7 +133,7 @@ impl Tokenizer {
     /// Appends the tokens of `text` to `out`.
     ///
     /// # Errors
-    /// Out of memory; a text of 1 GiB or more; a character for which the vocabulary has neither tokens nor an unknown
+    /// Out of memory; a text of 1 GiB or more; a character for which an SPM vocabulary has neither tokens nor an unknown
     /// token. `out` may then hold part of the tokens.
     pub fn encode(&self, text: &str, flags: TextFlags, out: &mut Vec<i32>) -> Result<()> {
         if text.len() > MAX_TEXT {

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 pub(super) type Stage = &'static [&'static str];
 
 /// A way to cut text into words.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct PreTokenizer {
-    names: &'static [&'static str],
+    pub(super) names: &'static [&'static str],
     /// Each cuts the words of the one before it.
     pub(super) stages: &'static [Stage],
     /// A word that is a token is not taken apart to be merged again.
@@ -132,7 +132,7 @@ const fn plain(names: &'static [&'static str], stages: &'static [Stage]) -> PreT
 /// For tokenizers that cut nothing.
 pub(super) const NONE: &PreTokenizer = &plain(&[], &[]);
 
-const TABLE: &[PreTokenizer] = &[
+pub(super) const TABLE: &[PreTokenizer] = &[
     plain(&["default"], &[&[r"[\p{P}$+<=>^~|]+"], GPT2, &[r"\p{N}+"], THREE_DIGITS]),
     plain(&["falcon"], &[&[r"[\p{P}$+<=>^~|`]+"], GPT2, THREE_DIGITS]),
     plain(

@@ -9,6 +9,10 @@ const ADDED: u8 = 1;
 /// The same for a token of any special type. Matched where special tokens are parsed.
 const ANY: u8 = 2;
 
+/// Special tokens that are longer are not looked for: no real vocabulary has any, and they would let a file make the search
+/// slow.
+const MAX_LENGTH: usize = 256;
+
 /// Finds special tokens in text.
 #[derive(Debug)]
 pub(super) struct Specials {
@@ -48,7 +52,7 @@ impl Specials {
         for (id, kind) in vocab.kinds().filter(|(_, kind)| kind.is_special()) {
             let Some(text) = vocab.texts().get(id) else { continue };
             // What is not UTF-8 cannot stand in a text; the rest can only stand there as whole characters.
-            let (Some(&first), Ok(_)) = (text.first(), std::str::from_utf8(text)) else { continue };
+            let (Some(&first), Ok(..=MAX_LENGTH)) = (text.first(), std::str::from_utf8(text).map(str::len)) else { continue };
             let bits = if kind == Kind::UserDefined { ADDED | ANY } else { ANY };
             specials.starts[usize::from(first)] |= bits;
             specials.lengths.try_reserve(1).map_err(|_| Error::OutOfMemory)?;

@@ -231,3 +231,7 @@ fn halve(text: &str, spaces: Range<usize>, pass: &mut impl FnMut(Range<usize>) -
     }
     Ok(at)
 }
+
+#[cfg(test)]
+#[path = "split_tests.rs"]
+mod tests;

@@ -108,6 +108,7 @@ static void on_disk(const char *path)
     FAILS(chord_model_open("", NULL, &model, &err), CHORD_STATUS_IO, NULL);
     OK(chord_model_options_new(&options, &err));
     OK(chord_model_options_set_copy(options, true, &err));
+    OK(chord_model_options_set_default_pre_tokenizer(options, true, &err));
     FAILS(chord_model_open("cut.gguf", options, &model, &err), CHORD_STATUS_MALFORMED, "cut.gguf");
     OK(chord_model_open(path, options, &model, &err));
     CHECK(chord_model_vocab_size(model) > 0 && chord_model_threads(model) > 0);

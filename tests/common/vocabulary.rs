@@ -98,13 +98,16 @@ pub struct Definition {
     pub merges: Vec<Vec<u8>>,
     pub ids: Vec<(&'static str, u32)>,
     pub flags: Vec<(&'static str, bool)>,
+    pub charsmap: Vec<i32>,
 }
 
 impl Definition {
-    /// Appends a token.
+    /// Appends a token; its score only where all tokens before it have one.
     pub fn push(&mut self, text: impl AsRef<[u8]>, score: f32, kind: i32) {
         self.tokens.push(text.as_ref().to_vec());
-        self.scores.push(score);
+        if self.scores.len() + 1 == self.tokens.len() {
+            self.scores.push(score);
+        }
         self.kinds.push(kind);
     }
 
@@ -134,6 +137,9 @@ impl Definition {
         }
         for &(key, flag) in &self.flags {
             pair(key, Item::Bool(flag));
+        }
+        if !self.charsmap.is_empty() {
+            pair("precompiled_charsmap", Item::I32s(&self.charsmap));
         }
         let mut bytes = Vec::new();
         writer.write(&mut bytes, |_, _| Ok(())).unwrap();
@@ -185,6 +191,53 @@ pub fn spm(count: usize) -> Definition {
     }
     for character in characters {
         definition.push(character, -1e6, 1);
+    }
+    definition
+}
+
+/// A Unigram vocabulary of all strings of up to 3 of the letters a, b and c, spaces among them, with random scores.
+pub fn unigram() -> Definition {
+    let mut random = Random(5);
+    let mut definition = Definition { model: "t5".into(), pre: "default".into(), ..Definition::default() };
+    definition.push("<pad>", 0.0, 3);
+    definition.push("</s>", 0.0, 3);
+    definition.push("<unk>", 0.0, 2);
+    let letters = ["a", "b", "c", "\u{2581}"];
+    let mut texts: Vec<String> = letters.iter().map(ToString::to_string).collect();
+    for length in 2..=3 {
+        let longest: Vec<String> = texts.iter().filter(|text| text.chars().count() == length - 1).cloned().collect();
+        texts.extend(longest.iter().flat_map(|text| letters.map(|letter| format!("{text}{letter}"))));
+    }
+    for text in texts {
+        definition.push(text, -1.0 - random.below(1000) as f32 / 100.0, 1);
+    }
+    definition.flags = vec![("add_space_prefix", true), ("remove_extra_whitespaces", true)];
+    definition
+}
+
+/// A WordPiece vocabulary of a few words and endings.
+pub fn wordpiece() -> Definition {
+    let mut definition = Definition { model: "bert".into(), pre: "default".into(), ..Definition::default() };
+    for special in ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] {
+        definition.push(special, 0.0, 3);
+    }
+    let starts = ["un", "want", "cafe", ",", "!", "世", "界"].map(|text| format!("\u{2581}{text}"));
+    for text in starts.iter().map(String::as_str).chain(["un", "want", "ed", "s"]) {
+        definition.push(text, 0.0, 1);
+    }
+    definition.ids = vec![("unknown_token_id", 1), ("cls_token_id", 2), ("seperator_token_id", 3), ("mask_token_id", 4)];
+    definition
+}
+
+/// A vocabulary of the kind that takes the longest token first: every byte, and a few strings.
+pub fn longest() -> Definition {
+    let mut definition = Definition { model: "rwkv".into(), pre: "default".into(), ..Definition::default() };
+    definition.push("<s>", 0.0, 3);
+    for byte in 0..=255_u8 {
+        definition.push(format!("\\x{byte:02x}"), 0.0, 1);
+    }
+    for text in ["the", " the", "them", "\\n\\n", "\\xe4\\xbd\\xa0", "\\\\"] {
+        definition.push(text, 0.0, 1);
     }
     definition
 }
