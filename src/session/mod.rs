@@ -296,16 +296,15 @@ impl Session {
         if position > len {
             return Err(Error::OutOfRange(format!("position {position} is after the end of the session at {len}")));
         }
-        if position == len {
-            return Ok(());
-        }
-        self.tokens.truncate(position);
-        self.stopped = None;
-        self.sampler.rewind(position);
-        if position <= self.cache.len() {
-            // The last token is evaluated again when logits are asked for: those of its position are gone.
-            self.cache.truncate(position.saturating_sub(1));
-            self.has_logits = false;
+        if position < len {
+            self.tokens.truncate(position);
+            self.stopped = None;
+            self.sampler.rewind(position);
+            if position <= self.cache.len() {
+                // The last token is evaluated again when logits are asked for: those of its position are gone.
+                self.cache.truncate(position.saturating_sub(1));
+                self.has_logits = false;
+            }
         }
         self.generated = 0;
         self.last = None;
