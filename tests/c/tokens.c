@@ -93,11 +93,12 @@ static void information(const chord_model *model)
 
 int main(int argc, char **argv)
 {
+    const char text[] = "Gr\xc3\xbc\xc3\x9f""e \xe6\xbc\xa2\xe5\xad\x97 \xf0\x9f\x99\x82\n\ttab";
     chord_model *model = test_model(argc, argv);
     round_trip(model, "What is 2+2?", 12);
     round_trip(model, "", 0);
     round_trip(model, "NUL \0 inside", 12);
-    round_trip(model, "Gr\xc3\xbc\xc3\x9f""e \xe6\xbc\xa2\xe5\xad\x97 \xf0\x9f\x99\x82\n\ttab", 27);
+    round_trip(model, text, sizeof text - 1);
     special_tokens(model);
     information(model);
     chord_model_free(model);
