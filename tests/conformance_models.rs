@@ -105,7 +105,7 @@ fn check(folder: &Path, name: &str, runs: &[Run]) {
 
 #[test]
 fn models_agree_with_their_original_implementation() {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/references");
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/models");
     for folder in [Some(ours), common::conformance("models")].into_iter().flatten() {
         let files = common::files(&folder, "gguf");
         assert!(!files.is_empty(), "no models in {}", folder.display());

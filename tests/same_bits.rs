@@ -7,6 +7,7 @@ use chord::cpu::{self, Level};
 use chord::model::{Model, ModelOptions};
 use chord::quant::Precision;
 use chord::session::{Event, Session, SessionOptions};
+use common::kinds::{KINDS, WINDOW};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -196,4 +197,49 @@ fn the_precisions_differ() {
     let (high, fast) = (open(&path, Level::Scalar, 1, Precision::High), open(&path, Level::Scalar, 1, Precision::Fast));
     let tokens = &prompt(&high)[..20];
     assert_ne!(logits(&high, 8, tokens), logits(&fast, 8, tokens));
+}
+
+/// Ways of attention, experts and memory that the llama models above do not have.
+#[test]
+fn other_kinds() {
+    for kind in KINDS {
+        check(&kind.model(512), Precision::High, diagonal);
+    }
+}
+
+/// A prompt many times as long as the window: the cache of a small batch has let most of it go, that of a great batch has not;
+/// a rewind to where the window is gone evaluates it again.
+#[test]
+fn beyond_the_window() {
+    for kind in KINDS.iter().filter(|kind| matches!(kind.architecture, "gemma2" | "gpt-oss" | "lfm2")) {
+        let name = kind.architecture;
+        let model = open(&kind.model(2048), cpu::detect(), 2, Precision::High);
+        let tokens: Vec<i32> = prompt(&model).into_iter().cycle().take(15 * WINDOW).collect();
+        let session = |batch: usize| {
+            let mut options = SessionOptions::default();
+            options.set_context_length(2048).unwrap();
+            options.set_batch_size(batch).unwrap();
+            Session::new(Arc::clone(&model), &options).unwrap()
+        };
+        let whole = |tokens: &[i32]| {
+            let mut session = session(2048);
+            session.append(tokens).unwrap();
+            session.eval().unwrap();
+            bits(&session)
+        };
+        let want = whole(&tokens);
+        for batch in [31, 256] {
+            let mut session = session(batch);
+            for part in tokens.chunks(700) {
+                session.append(part).unwrap();
+                session.eval().unwrap();
+            }
+            assert!(bits(&session) == want, "{name}: batch {batch}");
+            for position in [1490, 1200, 500, 3] {
+                session.rewind(position).unwrap();
+                session.eval().unwrap();
+                assert!(bits(&session) == whole(&tokens[..position]), "{name}: batch {batch}, back to {position}");
+            }
+        }
+    }
 }

@@ -189,9 +189,9 @@ fn vocabulary(size: usize) -> Vec<Token> {
 const POOL: usize = 64;
 
 /// Random weights: vectors are gains around 1, matrices keep the size of what they multiply.
-fn fill(out: &mut dyn Write, dims: &[u64], dtype: Dtype, random: &mut Random) -> Result<(), String> {
+pub fn fill(out: &mut dyn Write, dims: &[u64], dtype: Dtype, random: &mut Random) -> Result<(), String> {
     let row = dims[0] as usize;
-    let rows = dims.get(1).map_or(1, |&rows| rows as usize);
+    let rows = dims[1..].iter().product::<u64>() as usize;
     let mut pool = Vec::new();
     for _ in 0..POOL.min(rows) {
         let weights: Vec<f32> = match dims.len() {
@@ -209,7 +209,7 @@ fn fill(out: &mut dyn Write, dims: &[u64], dtype: Dtype, random: &mut Random) ->
 }
 
 /// SplitMix64 (Steele et al. 2014).
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {

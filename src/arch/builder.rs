@@ -389,7 +389,9 @@ impl<'a> Builder<'a> {
             hidden
         } else {
             // Without a gate of its own, the upper half of `up` is the gate.
-            let fused = (!self.bind.has(&block(layer, &format!("{gate}.weight")))).then_some(up.as_str());
+            let both =
+                |b: &Self| -> Result<bool> { Ok(b.bind.rows(&block(layer, &format!("{up}.weight")), depth)? == 2 * width) };
+            let fused = (!self.bind.has(&block(layer, &format!("{gate}.weight"))) && both(self)?).then_some(up.as_str());
             let products = self.products(layer, fused, [&gate, &up], [width; 2], depth)?;
             let hidden = Input::Gated(activation, products[0].out, products[1].out);
             self.ops.push(Op::Linear { input, products });

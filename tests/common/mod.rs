@@ -3,6 +3,7 @@
 #![allow(dead_code)] // No test uses all of it.
 
 pub mod heap;
+pub mod kinds;
 pub mod npy;
 #[path = "../../examples/synth/model.rs"]
 mod synth;
@@ -12,17 +13,23 @@ use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use synth::{Shape, Types};
 
-/// A small llama model with random weights of a type or mix, made once and kept among the build outputs.
-pub fn synthetic_model(shape: &str, types: &str) -> PathBuf {
+/// Writes a model among the build outputs. Tests run in parallel: each writes a file of its own, and the last one to rename
+/// it wins.
+fn written(name: &str, write: impl FnOnce(BufWriter<File>) -> Result<(), String>) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let path = folder.join(format!("{shape}-{types}.gguf"));
-    let shape = Shape::ALL.iter().find(|known| known.name == shape).expect("a known shape");
-    // Tests run in parallel: each writes a file of its own, and the last one to rename it wins.
+    let path = folder.join(format!("{name}.gguf"));
     let unique = folder.join(format!("{}-{:?}.part", std::process::id(), std::thread::current().id()));
-    let out = BufWriter::new(File::create(&unique).expect("the build folder is writable"));
-    synth::write(out, shape, Types::by_name(types).expect("a known type"), 1, |_, _| ()).expect("the model is written");
+    write(BufWriter::new(File::create(&unique).expect("the build folder is writable"))).expect("the model is written");
     std::fs::rename(&unique, &path).expect("the build folder is writable");
     path
+}
+
+/// A small llama model with random weights of a type or mix, made once and kept among the build outputs.
+pub fn synthetic_model(shape: &str, types: &str) -> PathBuf {
+    let name = format!("{shape}-{types}");
+    let shape = Shape::ALL.iter().find(|known| known.name == shape).expect("a known shape");
+    let types = Types::by_name(types).expect("a known type");
+    written(&name, |out| synth::write(out, shape, types, 1, |_, _| ()))
 }
 
 /// A folder of the conformance data, or `None` with a line about the skipped test.

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the reference models beside this file: tiny random models of architectures, converted to GGUF, with the logits of
+"""Writes the models of the folder models/ beside this file: tiny random models of architectures, converted to GGUF, with the logits of
 their original implementation in transformers.
 
     pip install torch "transformers==4.57.6" numpy
-    python make.py [NAME ...]
+    python models.py [NAME ...]
 
 NAME.gguf holds F16 matrices and F32 vectors, NAME.ids.npy 40 token ids, NAME.logits.npy the logits after each of them.
 """
@@ -18,7 +18,7 @@ import transformers as hf
 
 WIDTH, LAYERS, HEADS, KV_HEADS, HIDDEN, VOCAB, CONTEXT = 64, 4, 4, 2, 96, 160, 128
 TOKENS = 40
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent / "models"
 
 
 def string(text):
@@ -93,10 +93,10 @@ class Model:
             f"{arch}.attention.head_count": HEADS,
         }
         pairs |= {f"{arch}.{key}": value for key, value in self.keys.items()}
-        write_gguf(HERE / f"{self.name}.gguf", pairs, tensors)
-        np.save(HERE / f"{self.name}.ids.npy", ids.numpy().astype(np.int32))
-        np.save(HERE / f"{self.name}.logits.npy", logits)
-        print(f"{self.name}: {(HERE / f'{self.name}.gguf').stat().st_size} bytes")
+        write_gguf(FOLDER / f"{self.name}.gguf", pairs, tensors)
+        np.save(FOLDER / f"{self.name}.ids.npy", ids.numpy().astype(np.int32))
+        np.save(FOLDER / f"{self.name}.logits.npy", logits)
+        print(f"{self.name}: {(FOLDER / f'{self.name}.gguf').stat().st_size} bytes")
 
 
 SHARED = dict(vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS, max_position_embeddings=CONTEXT,
