@@ -12,16 +12,9 @@ pub(super) type Column<'a, B> = rows::Column<'a, B, 8>;
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn turn<B>(column: &Column<B>, offset: usize) -> [__m256i; 4] {
-    let (first, stride) = column.bytes(offset, 16);
-    let mut rows = [_mm256_setzero_si256(); 4];
-    for (r, row) in rows.iter_mut().enumerate() {
-        // SAFETY: `bytes` vouches for these 16 of all eight rows.
-        unsafe {
-            let low = _mm_loadu_si128(first.add(r * stride).cast());
-            let high = _mm_loadu_si128(first.add((r + 4) * stride).cast());
-            *row = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high);
-        }
-    }
+    // SAFETY: `bytes` vouches for the 16.
+    let load = |row: usize| unsafe { _mm_loadu_si128(column.bytes(row, offset, 16).cast()) };
+    let rows = [0, 1, 2, 3].map(|r| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(r)), load(r + 4)));
     let (low01, low23) = (_mm256_unpacklo_epi32(rows[0], rows[1]), _mm256_unpacklo_epi32(rows[2], rows[3]));
     let (high01, high23) = (_mm256_unpackhi_epi32(rows[0], rows[1]), _mm256_unpackhi_epi32(rows[2], rows[3]));
     [

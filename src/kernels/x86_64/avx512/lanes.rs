@@ -8,19 +8,17 @@ pub(super) type Rows<'a, B> = rows::Rows<'a, B, 16>;
 /// One block from each of sixteen rows.
 pub(super) type Column<'a, B> = rows::Column<'a, B, 16>;
 
-/// The 16 bytes at `offset` of sixteen blocks, turned: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
+/// Sixteen rows of 16 bytes: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
+pub(super) type Run = [__m512i; 4];
+
+/// The 16 bytes at `offset` of sixteen blocks, turned.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn turn<B>(column: &Column<B>, offset: usize) -> [__m512i; 4] {
-    let (first, stride) = column.bytes(offset, 16);
-    let mut rows = [_mm512_setzero_si512(); 4];
-    for (r, row) in rows.iter_mut().enumerate() {
-        // SAFETY: `bytes` vouches for these 16 of all sixteen rows.
-        let load = |r: usize| unsafe { _mm_loadu_si128(first.add(r * stride).cast()) };
-        let low = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(r)), load(r + 4));
-        let high = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(r + 8)), load(r + 12));
-        *row = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
-    }
+pub(super) fn turn<B>(column: &Column<B>, offset: usize) -> Run {
+    // SAFETY: `bytes` vouches for the 16.
+    let load = |row: usize| unsafe { _mm_loadu_si128(column.bytes(row, offset, 16).cast()) };
+    let pair = |row: usize| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(row)), load(row + 4));
+    let rows = [0, 1, 2, 3].map(|r| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(pair(r)), pair(r + 8)));
     let (low01, low23) = (_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3]));
     let (high01, high23) = (_mm512_unpackhi_epi32(rows[0], rows[1]), _mm512_unpackhi_epi32(rows[2], rows[3]));
     [
@@ -54,6 +52,20 @@ pub(super) fn bits(v: __m512i, shift: i32, mask: i8) -> __m512i {
         _ => _mm512_sll_epi16(v, _mm_cvtsi32_si128(-shift)),
     };
     _mm512_and_si512(v, _mm512_set1_epi8(mask))
+}
+
+/// [`bits`] of all vectors.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn all_bits(run: Run, shift: i32, mask: i8) -> Run {
+    run.map(|v| bits(v, shift, mask))
+}
+
+/// Bits that are set in either.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn either(a: Run, b: Run) -> Run {
+    [_mm512_or_si512(a[0], b[0]), _mm512_or_si512(a[1], b[1]), _mm512_or_si512(a[2], b[2]), _mm512_or_si512(a[3], b[3])]
 }
 
 /// Byte `index` of every 32-bit lane.

@@ -1,24 +1,25 @@
 //! Matrix products.
 
 use super::lanes::Rows;
-use super::tile::Tile;
+use super::small_tile::Small;
+use super::super_tile::Super;
+use super::tile::{Tile, Tiled};
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks};
+use crate::quant::{self, ActBlock, BLOCK, Float, Precision, blocks};
 use std::arch::x86_64::*;
 use std::array::from_fn;
-use std::ops::Range;
 
-/// A block format that unpacks into tiles.
-pub(super) trait Tiled: Format {
-    /// What sixteen rows become.
-    type Tile: Tile;
-
-    /// Unpacks blocks of sixteen rows, up to 256 weights each.
-    ///
-    /// # Safety
-    /// The CPU has the level.
-    unsafe fn fill(rows: Rows<Self>, blocks: Range<usize>, tile: &mut Self::Tile);
+macro_rules! tiled {
+    ($($tile:ident: $($name:ident)*;)*) => {
+        $($(impl Tiled for quant::$name {
+            type Tile = $tile<quant::$name>;
+        })*)*
+    };
+}
+tiled! {
+    Small: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
+    Super: Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_XS TQ1_0 TQ2_0;
 }
 
 /// Quantized weights times quantized activations.
@@ -27,23 +28,74 @@ pub(super) trait Tiled: Format {
 /// The CPU has the level; `args` is as [`MatmulArgs`] says.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
-    let mut row = 0;
-    while row < args.rows {
-        // SAFETY: the caller's promise.
-        unsafe {
-            row += match args.rows - row {
-                // Two tiles share the broadcasts of activations.
-                32.. => strip::<F, 2, 32>(args, row),
-                16.. => strip::<F, 1, 16>(args, row),
-                // Some rows twice is less work than one by one.
-                left if args.rows >= 16 => {
-                    strip::<F, 1, 16>(args, args.rows - 16);
-                    left
-                }
-                _ => strip::<F, 1, 1>(args, row),
-            };
+    // SAFETY: the caller's promise.
+    unsafe {
+        match args.input {
+            Input::Quantized(acts, Precision::High) => all_rows::<F, 2>(args, acts),
+            Input::Quantized(acts, Precision::Fast) => all_rows::<F, 1>(args, acts),
+            Input::Float(_) => unreachable!("the caller checks the input"),
         }
     }
+}
+
+/// [`quantized`] with H halves of activations.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn all_rows<F: Tiled, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]) {
+    // SAFETY: the level is there.
+    let mut tile = [unsafe { F::Tile::new() }];
+    let mut row = 0;
+    if args.rows < 16 {
+        while row < args.rows {
+            // SAFETY: the caller's promise.
+            row += unsafe { strip::<F, H, 1, 1>(args, acts, row, &mut tile) };
+        }
+        return;
+    }
+    if args.tokens == 1 {
+        let [tile] = &mut tile;
+        while row < args.rows {
+            // SAFETY: the caller's promise.
+            row += unsafe { single::<F, H>(args, acts, row.min(args.rows - 16), tile) };
+        }
+        return;
+    }
+    // SAFETY: the level is there.
+    let mut pair = [unsafe { F::Tile::new() }, unsafe { F::Tile::new() }];
+    while row < args.rows {
+        // SAFETY: the caller's promise.
+        row += unsafe {
+            match args.rows - row {
+                // Two tiles share the broadcasts of activations.
+                32.. => strip::<F, H, 2, 32>(args, acts, row, &mut pair),
+                // Some rows twice is less work than one by one.
+                _ => strip::<F, H, 1, 16>(args, acts, row.min(args.rows - 16), &mut tile),
+            }
+        };
+    }
+}
+
+/// [`quantized`] for sixteen rows and one token. Returns the number of rows.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn single<F: Tiled, const H: usize>(args: &MatmulArgs, acts: &[ActBlock], first: usize, tile: &mut F::Tile) -> usize {
+    let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
+    let weights = &blocks::<F>(args.weights)[first * per_row..][..16 * per_row];
+    let rows = Rows::new(weights, per_row);
+    let mut acc = _mm512_setzero_ps();
+    for (unit, act) in acts.iter().enumerate() {
+        fetch_next(weights, unit, 16 * per_unit);
+        let blocks = unit * per_unit..((unit + 1) * per_unit).min(per_row);
+        // SAFETY: the level is there.
+        acc = unsafe { tile.multiply::<H>(&rows, blocks, act, acc) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { Columns::<16> { window: args.out, first }.store(0, [acc]) };
+    16
 }
 
 /// [`quantized`] for some rows: sixteen in each of G tiles, or one row that fills all lanes. Returns their number.
@@ -51,8 +103,12 @@ pub(super) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, first: usize) -> usize {
-    let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
+unsafe fn strip<F: Tiled, const H: usize, const G: usize, const ROWS: usize>(
+    args: &MatmulArgs,
+    acts: &[ActBlock],
+    first: usize,
+    tiles: &mut [F::Tile; G],
+) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
     let rows: [Rows<F>; G] = from_fn(|g| Rows::new(&weights[16 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
@@ -63,13 +119,11 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
         // SAFETY: the caller's promise.
         unsafe { out.store(token, [_mm512_setzero_ps(); G]) };
     }
-    // SAFETY: the level is there.
-    let mut tiles: [F::Tile; G] = from_fn(|_| unsafe { F::Tile::new() });
     for unit in 0..units {
-        fetch_next(weights, unit, units);
-        for (rows, tile) in rows.iter().zip(&mut tiles) {
+        fetch_next(weights, unit, ROWS * per_unit);
+        for (rows, tile) in rows.iter().zip(&mut *tiles) {
             // SAFETY: the level is there.
-            unsafe { F::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile) };
+            unsafe { tile.fill(rows, unit * per_unit..((unit + 1) * per_unit).min(per_row)) };
         }
         let mut token = 0;
         while token < args.tokens {
@@ -77,10 +131,10 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
-                    6.. => step::<F, G, 6, ROWS>(&tiles, acts, units, token, precision, &out),
-                    4.. => step::<F, G, 4, ROWS>(&tiles, acts, units, token, precision, &out),
-                    2.. => step::<F, G, 2, ROWS>(&tiles, acts, units, token, precision, &out),
-                    _ => step::<F, G, 1, ROWS>(&tiles, acts, units, token, precision, &out),
+                    6.. if H == 1 => step::<F, H, G, 6, ROWS>(tiles, acts, units, token, &out),
+                    3.. => step::<F, H, G, 3, ROWS>(tiles, acts, units, token, &out),
+                    2 => step::<F, H, G, 2, ROWS>(tiles, acts, units, token, &out),
+                    _ => step::<F, H, G, 1, ROWS>(tiles, acts, units, token, &out),
                 }
             };
         }
@@ -94,12 +148,11 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
 /// As `quantized`.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
+unsafe fn step<F: Tiled, const H: usize, const G: usize, const T: usize, const ROWS: usize>(
     tiles: &[F::Tile; G],
     acts: &[ActBlock],
     stride: usize,
     token: usize,
-    precision: Precision,
     out: &Columns<ROWS>,
 ) -> usize {
     let acts: [&ActBlock; T] = from_fn(|t| &acts[(token + t) * stride]);
@@ -111,7 +164,7 @@ unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
                 acc[t] = loaded;
             }
         }
-        F::Tile::accumulate(tiles, &acts, precision, &mut acc);
+        F::Tile::accumulate::<G, T, H>(tiles, &acts, &mut acc);
         for t in 0..T {
             out.store(token + t, acc.map(|acc| acc[t]));
         }
@@ -169,13 +222,14 @@ impl<const ROWS: usize> Columns<ROWS> {
     }
 }
 
-/// Fetches the `part`-th of `parts` of the bytes that follow these. Rows side by side are too many streams for the
+/// Fetches the `part`-th `len` blocks of those that follow these. Rows side by side are too many streams for the
 /// prefetcher of the CPU, but those of the next strip stand in one run.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn fetch_next<B>(strip: &[B], part: usize, parts: usize) {
-    let (len, next) = (size_of_val(strip), strip.as_ptr_range().end.cast::<i8>());
-    for line in (part * len / parts / 64)..((part + 1) * len / parts / 64) {
+fn fetch_next<B>(strip: &[B], part: usize, len: usize) {
+    let bytes = len * size_of::<B>();
+    let next = strip.as_ptr_range().end.cast::<i8>().wrapping_add(part * bytes);
+    for line in 0..bytes.div_ceil(64) {
         _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line));
     }
 }
@@ -261,7 +315,7 @@ pub(super) trait Widen: Float {
     unsafe fn widen(values: &[Self; LANES]) -> __m512;
 }
 
-impl Widen for crate::quant::F32 {
+impl Widen for quant::F32 {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn widen(values: &[Self; LANES]) -> __m512 {
@@ -270,7 +324,7 @@ impl Widen for crate::quant::F32 {
     }
 }
 
-impl Widen for crate::quant::F16 {
+impl Widen for quant::F16 {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn widen(values: &[Self; LANES]) -> __m512 {
@@ -279,7 +333,7 @@ impl Widen for crate::quant::F16 {
     }
 }
 
-impl Widen for crate::quant::BF16 {
+impl Widen for quant::BF16 {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn widen(values: &[Self; LANES]) -> __m512 {

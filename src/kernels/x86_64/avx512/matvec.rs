@@ -4,7 +4,7 @@
 //! a row has summed up over a super-block lies across a vector; eight rows are turned at once into lanes of one.
 
 use super::matmul;
-use super::matmul::Tiled;
+use super::tile::Tiled;
 use crate::kernels::{Input, MatmulArgs};
 use crate::quant::{ActBlock, Plain, Precision, Q4_K, Q5_K, Q6_K, blocks};
 use std::arch::x86_64::*;

@@ -3,8 +3,9 @@
 //! High and low halves of activations need not stay apart here: `256 * H + L` fits i32, and to round it to f32 is what
 //! `fma(H, 256, L)` does, because H and L are below 2^24.
 
-use super::matmul::{self, Tiled};
+use super::matmul;
 use super::matvec::{ROWS, fetch};
+use super::tile::Tiled;
 use crate::kernels::{Input, MatmulArgs};
 use crate::quant::{ActBlock, BLOCK, CODEBOOK, IQ4_NL, Plain, Precision, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, blocks};
 use std::arch::x86_64::*;

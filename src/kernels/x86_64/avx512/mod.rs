@@ -10,7 +10,9 @@ mod matmul;
 mod matvec;
 mod matvec_small;
 mod small_blocks;
+mod small_tile;
 mod super_blocks;
+mod super_tile;
 mod tile;
 
 use crate::kernels::{Kernels, MatmulFn};

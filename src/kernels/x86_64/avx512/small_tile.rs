@@ -1,0 +1,135 @@
+//! Blocks of 32 weights.
+
+use super::lanes::{Column, Rows, Run, broadcast};
+use super::tile::{PerOutput, Tile, add_products, half_sums, zero};
+use crate::quant::{ActBlock, BLOCK, Format};
+use std::arch::x86_64::*;
+use std::array::from_fn;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A format of blocks of 32.
+pub(super) trait SmallFormat: Format {
+    /// Added to weights to make them unsigned.
+    const OFFSET: i32;
+
+    /// Unpacks blocks.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn numbers(column: &Column<Self>) -> Numbers;
+}
+
+/// Sixteen unpacked blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers {
+    /// 16 weights each.
+    pub weights: [Run; 2],
+    pub scale: __m512,
+    /// Formats without offset leave it.
+    pub min: __m512,
+}
+
+/// Up to eight blocks of sixteen rows.
+pub(super) struct Small<F> {
+    blocks: [Numbers; 8],
+    count: usize,
+    format: PhantomData<F>,
+}
+
+impl<F: SmallFormat> Tile<F> for Small<F> {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn new() -> Self {
+        let none = _mm512_setzero_ps();
+        let block = Numbers { weights: [[_mm512_setzero_si512(); 4]; 2], scale: none, min: none };
+        Small { blocks: [block; 8], count: 0, format: PhantomData }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn fill(&mut self, rows: &Rows<F>, blocks: Range<usize>) {
+        self.count = blocks.len();
+        for (numbers, block) in self.blocks.iter_mut().zip(blocks) {
+            // SAFETY: the level is there.
+            *numbers = unsafe { F::numbers(&rows.column(block)) };
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn accumulate<const G: usize, const T: usize, const H: usize>(
+        tiles: &[Self; G],
+        acts: &[&ActBlock; T],
+        acc: &mut PerOutput<__m512, G, T>,
+    ) {
+        let sums = acts.map(|act| sums_of_32::<H>(act));
+        for part in 0..tiles[0].count {
+            add::<F, G, T, H>(tiles.each_ref().map(|tile| &tile.blocks[part]), acts, &sums, part, acc);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn multiply<const H: usize>(&mut self, rows: &Rows<F>, blocks: Range<usize>, act: &ActBlock, acc: __m512) -> __m512 {
+        let (mut acc, sums) = ([[acc]], [sums_of_32::<H>(act)]);
+        for (part, block) in blocks.enumerate() {
+            // SAFETY: the level is there.
+            let numbers = unsafe { F::numbers(&rows.column(block)) };
+            add::<F, 1, 1, H>([&numbers], &[act], &sums, part, &mut acc);
+        }
+        acc[0][0]
+    }
+}
+
+/// Adds the products with the `part`-th 32 activations.
+///
+/// The two halves of the activations need not stay apart here: H and L are below 2^24, so `fma(H, 256, L)` is the
+/// rounded `256 * H + L`, and that fits i32.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn add<F: SmallFormat, const G: usize, const T: usize, const H: usize>(
+    blocks: [&Numbers; G],
+    acts: &[&ActBlock; T],
+    sums: &[[i32; 8]; T],
+    part: usize,
+    acc: &mut PerOutput<__m512, G, T>,
+) {
+    let mut totals = zero::<G, T, H>();
+    for run in 0..2 {
+        add_products(blocks.map(|block| &block.weights[run]), acts, 2 * part + run, &mut totals);
+    }
+    for t in 0..T {
+        let (scale, sum) = (_mm512_set1_ps(acts[t].scale), broadcast(&sums[t], part));
+        for g in 0..G {
+            let total = totals[g][t].into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
+            let mut total = total.unwrap_or(_mm512_setzero_si512());
+            if F::OFFSET != 0 {
+                total = _mm512_sub_epi32(total, _mm512_set1_epi32(sums[t][part] * F::OFFSET));
+            }
+            let acc = &mut acc[g][t];
+            *acc = _mm512_fmadd_ps(_mm512_mul_ps(blocks[g].scale, scale), _mm512_cvtepi32_ps(total), *acc);
+            if F::MINS {
+                *acc = _mm512_fmadd_ps(_mm512_mul_ps(blocks[g].min, scale), _mm512_cvtepi32_ps(sum), *acc);
+            }
+        }
+    }
+}
+
+/// Sums of 32 activations.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn sums_of_32<const H: usize>(act: &ActBlock) -> [i32; 8] {
+    let halves: [__m256i; H] = from_fn(|h| {
+        // SAFETY: the load is the 16 numbers of the array.
+        let sums = unsafe { _mm256_loadu_si256(half_sums(act, h).as_ptr().cast()) };
+        _mm256_madd_epi16(sums, _mm256_set1_epi16(1))
+    });
+    let total = halves.into_iter().reduce(|high, low| _mm256_add_epi32(_mm256_slli_epi32::<8>(high), low));
+    let mut sums = [0; BLOCK / 32];
+    if let Some(total) = total {
+        // SAFETY: the store is the eight numbers of the array.
+        unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), total) };
+    }
+    sums
+}

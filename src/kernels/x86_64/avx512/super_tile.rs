@@ -1,0 +1,229 @@
+//! Super-blocks: 256 weights in 16 runs of 16, which share sub-scales.
+
+use super::lanes::{Column, Rows, Run, broadcast};
+use super::tile::{PerOutput, Sums, Tile, add_products, half_sums, zero};
+use crate::quant::{ActBlock, BLOCK, Format};
+use std::arch::x86_64::*;
+use std::array::from_fn;
+use std::borrow::Borrow;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Four times 16 weights, as they are unpacked together.
+pub(super) type Quarter = [Run; 4];
+
+/// A format of super-blocks.
+pub(super) trait SuperFormat: Format {
+    /// Weights per sub-scale; 256: none, or the weights contain it.
+    const SUB: usize;
+    /// Added to weights to make them unsigned.
+    const OFFSET: i32;
+    /// Sub-minima.
+    const SUB_MINS: usize = 0;
+
+    /// Which 16 weights of the super-block a run of a quarter is. Runs 0 and 1 and runs 2 and 3 are neighbours, the first
+    /// an even one, where a sub-scale is for more than 16 weights.
+    fn place(quarter: usize, run: usize) -> usize {
+        4 * quarter + run
+    }
+
+    /// Unpacks all but the weights.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn head(column: &Column<Self>, head: &mut Head);
+
+    /// Unpacks a quarter of the weights.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn quarter(column: &Column<Self>, head: &Head, quarter: usize) -> Quarter;
+}
+
+/// Where the runs are in formats that have bits of weights 32 apart in one byte.
+pub(super) fn crossed(quarter: usize, run: usize) -> usize {
+    8 * (quarter / 2) + 2 * run + quarter % 2
+}
+
+/// What sixteen super-blocks hold beside weights.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// Sub-scales as i32; formats with fewer sub-blocks leave the rest.
+    pub scales: [__m512i; 16],
+    /// Sub-minima `4 * j` and `4 * j + 2`, then `4 * j + 1` and `4 * j + 3`, as i16.
+    pub mins: [__m512i; 8],
+    /// Bits of weights that all quarters draw from.
+    pub bits: [Run; 2],
+    pub d: __m512,
+    pub dmin: __m512,
+}
+
+impl Head {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub fn new() -> Head {
+        let (zero, none) = (_mm512_setzero_si512(), _mm512_setzero_ps());
+        Head { scales: [zero; 16], mins: [zero; 8], bits: [[zero; 4]; 2], d: none, dmin: none }
+    }
+}
+
+/// Sixteen unpacked super-blocks.
+pub(super) struct Super<F> {
+    quarters: [Quarter; 4],
+    head: Head,
+    format: PhantomData<F>,
+}
+
+impl<F: SuperFormat> Tile<F> for Super<F> {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn new() -> Self {
+        Super { quarters: [[[_mm512_setzero_si512(); 4]; 4]; 4], head: Head::new(), format: PhantomData }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn fill(&mut self, rows: &Rows<F>, blocks: Range<usize>) {
+        let column = rows.column(blocks.start);
+        // SAFETY: the level is there.
+        unsafe {
+            F::head(&column, &mut self.head);
+            for (i, quarter) in self.quarters.iter_mut().enumerate() {
+                *quarter = F::quarter(&column, &self.head, i);
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn accumulate<const G: usize, const T: usize, const H: usize>(
+        tiles: &[Self; G],
+        acts: &[&ActBlock; T],
+        acc: &mut PerOutput<__m512, G, T>,
+    ) {
+        let heads = tiles.each_ref().map(|tile| &tile.head);
+        add::<F, &Quarter, G, T, H>(|g, quarter| &tiles[g].quarters[quarter], heads, acts, acc);
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn multiply<const H: usize>(&mut self, rows: &Rows<F>, blocks: Range<usize>, act: &ActBlock, acc: __m512) -> __m512 {
+        let column = rows.column(blocks.start);
+        // SAFETY: the level is there.
+        unsafe { F::head(&column, &mut self.head) };
+        let (head, mut acc) = (&self.head, [[acc]]);
+        // SAFETY: the level is there.
+        add::<F, Quarter, 1, 1, H>(|_, quarter| unsafe { F::quarter(&column, head, quarter) }, [head], &[act], &mut acc);
+        acc[0][0]
+    }
+}
+
+/// Adds the products of blocks whose quarters come from a function of row group and number.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn add<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const H: usize>(
+    quarter: impl Fn(usize, usize) -> Q,
+    heads: [&Head; G],
+    acts: &[&ActBlock; T],
+    acc: &mut PerOutput<__m512, G, T>,
+) {
+    let totals = dot::<F, Q, G, T, H>(quarter, heads, acts);
+    for t in 0..T {
+        let scale = _mm512_set1_ps(acts[t].scale);
+        for g in 0..G {
+            let f = totals[g][t].map(|total| _mm512_cvtepi32_ps(total));
+            let f = f.into_iter().reduce(|high, low| _mm512_fmadd_ps(high, _mm512_set1_ps(256.0), low));
+            let f = f.unwrap_or(_mm512_setzero_ps());
+            acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(heads[g].d, scale), f, acc[g][t]);
+        }
+        if F::SUB_MINS == 0 {
+            continue;
+        }
+        let sums: [[i16; 16]; H] = from_fn(|h| ordered::<F>(half_sums(acts[t], h)));
+        for g in 0..G {
+            let m = sums.each_ref().map(|sums| dot_sums::<F>(heads[g], sums));
+            let m = m.into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
+            let m = m.unwrap_or(_mm512_setzero_si512());
+            acc[g][t] = _mm512_fnmadd_ps(_mm512_mul_ps(heads[g].dmin, scale), _mm512_cvtepi32_ps(m), acc[g][t]);
+        }
+    }
+}
+
+/// Sums of sub-scale times weight times activation, for each half of the activations.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn dot<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const H: usize>(
+    quarter: impl Fn(usize, usize) -> Q,
+    heads: [&Head; G],
+    acts: &[&ActBlock; T],
+) -> Sums<G, T, H> {
+    let starts: [[[i32; 16]; H]; T] = from_fn(|t| from_fn(|h| starts::<F>(half_sums(acts[t], h))));
+    let start = |sub: usize| match F::OFFSET {
+        0 => zero(),
+        _ => [starts.each_ref().map(|halves| halves.each_ref().map(|starts| broadcast(starts, sub))); G],
+    };
+    let runs = F::SUB / 16;
+    let (mut total, mut part) = (zero(), start(0));
+    for q in 0..4 {
+        let weights: [Q; G] = from_fn(|g| quarter(g, q));
+        for run in 0..4 {
+            let place = F::place(q, run);
+            if F::SUB < BLOCK && run % runs == 0 {
+                part = start(place / runs);
+            }
+            add_products(weights.each_ref().map(|quarter| &quarter.borrow()[run]), acts, place, &mut part);
+            if F::SUB < BLOCK && run % runs == runs - 1 {
+                for g in 0..G {
+                    let scale = heads[g].scales[place / runs];
+                    for t in 0..T {
+                        for h in 0..H {
+                            total[g][t][h] = _mm512_add_epi32(total[g][t][h], _mm512_mullo_epi32(part[g][t][h], scale));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if F::SUB == BLOCK { part } else { total }
+}
+
+/// Where the sums of sub-blocks start: at what makes up for the offset of weights.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn starts<F: SuperFormat>(sums: &[i16; 16]) -> [i32; 16] {
+    let mut starts = [0; 16];
+    if F::OFFSET != 0 {
+        let sums: [i32; 16] = sums.map(|sum| -F::OFFSET * i32::from(sum));
+        for (start, sums) in starts.iter_mut().zip(sums.chunks_exact(F::SUB / 16)) {
+            *start = sums.iter().sum();
+        }
+    }
+    starts
+}
+
+/// Sums of sub-minimum times activation.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn dot_sums<F: SuperFormat>(head: &Head, sums: &[i16; 16]) -> __m512i {
+    let mut total = _mm512_setzero_si512();
+    for (j, &mins) in head.mins[..F::SUB_MINS / 2].iter().enumerate() {
+        total = _mm512_dpwssd_epi32(total, mins, broadcast(sums, j));
+    }
+    total
+}
+
+/// Sums of activations in the order of sub-minima.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn ordered<F: SuperFormat>(sums: &[i16; 16]) -> [i16; 16] {
+    // SAFETY: the load is the 16 numbers of the array.
+    let mut v = unsafe { _mm256_loadu_si256(sums.as_ptr().cast()) };
+    if F::SUB_MINS == 8 {
+        v = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(_mm256_madd_epi16(v, _mm256_set1_epi16(1))));
+    }
+    let v = _mm256_shufflehi_epi16::<0b11_01_10_00>(_mm256_shufflelo_epi16::<0b11_01_10_00>(v));
+    let mut ordered = [0; 16];
+    // SAFETY: the store is the 16 numbers of the array.
+    unsafe { _mm256_storeu_si256(ordered.as_mut_ptr().cast(), v) };
+    ordered
+}
