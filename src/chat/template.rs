@@ -1,7 +1,8 @@
 //! Chat templates of model files, and the default one.
 
-use super::Chat;
-use super::jinja::{Fault, Program, with_stack};
+use super::jinja::{Fault, Program};
+use super::stack::with_stack;
+use super::{Chat, message};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use serde_json::Value;
@@ -108,7 +109,13 @@ impl Template {
         self.special_tokens.get(name).and_then(Value::as_str)
     }
 
-    /// The conversation as text. Takes bounded time, memory and stack, whatever the template: what it may make and look at
+    /// The source, with line feeds as the only line ends.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The conversation as text. A template that fails on arguments of calls as objects gets them as text. Takes bounded time, memory and stack, whatever the template: what it may make and look at
     /// is 64 MiB and 256 times the size of conversation and template.
     ///
     /// # Errors
@@ -118,22 +125,29 @@ impl Template {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or_default()
         });
+        // Most templates expect the arguments of calls as objects, some as text.
+        self.render_messages(chat, chat.messages(), options.add_generation_prompt, now).or_else(|error| {
+            let messages = message::with_text_arguments(chat.messages()).ok_or(());
+            let text = messages
+                .and_then(|messages| self.render_messages(chat, &messages, options.add_generation_prompt, now).map_err(drop));
+            text.map_err(|()| error)
+        })
+    }
+
+    fn render_messages(&self, chat: &Chat, messages: &[Value], add_generation_prompt: bool, now: i64) -> Result<String> {
         let tools = chat.tools().cloned().unwrap_or_default();
-        let messages = Value::from(chat.messages());
-        let add_generation_prompt = Value::from(options.add_generation_prompt);
-        let mut variables: Vec<(&str, &Value)> = self.special_tokens.iter().map(|(name, text)| (name.as_str(), text)).collect();
-        variables.extend([
-            ("messages", &messages),
-            ("tools", &tools),
-            ("documents", &Value::Null),
-            ("add_generation_prompt", &add_generation_prompt),
-        ]);
-        let mut size = Count(self.source.len() as u64);
-        for (_, value) in &variables {
-            serde_json::to_writer(&mut size, value).map_err(|error| Error::Internal(error.to_string()))?;
-        }
-        let budget = size.0.saturating_mul(BUDGET_PER_BYTE).saturating_add(BUDGET);
+        let (messages, add_generation_prompt) = (Value::from(messages), Value::from(add_generation_prompt));
+        // Later ones win.
+        let mut variables: Vec<(&str, &Value)> = vec![("documents", &Value::Null)];
+        let named = self.special_tokens.iter().chain(chat.variables());
+        variables.extend(named.map(|(name, value)| (name.as_str(), value)));
+        variables.extend([("messages", &messages), ("tools", &tools), ("add_generation_prompt", &add_generation_prompt)]);
         with_stack(|| {
+            let mut size = Count(self.source.len() as u64);
+            for (_, value) in &variables {
+                serde_json::to_writer(&mut size, value).map_err(|error| Error::Internal(error.to_string()))?;
+            }
+            let budget = size.0.saturating_mul(BUDGET_PER_BYTE).saturating_add(BUDGET);
             let text = self.program.render(&variables, now, budget);
             text.map_err(|fault| convert(&fault, &self.source, &self.shortened))
         })

@@ -121,7 +121,7 @@ impl Machine {
 
     // ---- variables
 
-    fn lookup(&self, name: &Arc<str>) -> Eval<Value> {
+    pub(super) fn lookup(&self, name: &Arc<str>) -> Eval<Value> {
         for scope in self.scopes[self.base..].iter().rev().chain(self.scopes.first()) {
             self.meter.charge(scope.len())?;
             if let Some((_, value)) = scope.iter().rev().find(|(found, _)| found == name) {
@@ -142,7 +142,17 @@ impl Machine {
         Ok(())
     }
 
-    fn assign_target(&mut self, target: &Target, value: Value) -> Eval<()> {
+    /// Gives a variable a new value wherever it is visible.
+    pub(super) fn replace(&mut self, name: &Arc<str>, value: Value) {
+        let (globals, scopes) = self.scopes.split_at_mut(self.base.min(1));
+        let (_, scopes) = scopes.split_at_mut(self.base - globals.len());
+        let variables = globals.iter_mut().chain(scopes).rev().flatten();
+        if let Some((_, old)) = variables.into_iter().find(|(found, _)| found == name) {
+            *old = value;
+        }
+    }
+
+    pub(super) fn assign_target(&mut self, target: &Target, value: Value) -> Eval<()> {
         match target {
             Target::Name(name) => self.assign(name, value),
             Target::Attribute(name, attribute) => match self.lookup(name)? {
@@ -304,7 +314,7 @@ impl Machine {
 
     // ---- calls
 
-    fn arguments(&mut self, arguments: &Arguments) -> Eval<Args> {
+    pub(super) fn arguments(&mut self, arguments: &Arguments) -> Eval<Args> {
         let mut args = Args::default();
         for value in &arguments.positional {
             args.positional.push(self.eval(value)?);
@@ -429,10 +439,13 @@ impl Machine {
                 let entries = entries.iter().map(entry).collect::<Eval<_>>()?;
                 Value::dict(distinct(entries, &self.meter)?, &self.meter)?
             }
-            ExprKind::Chain(value, suffixes) => {
-                let value = self.eval(value)?;
-                self.suffixes(value, suffixes)?
-            }
+            ExprKind::Chain(value, suffixes) => match self.change(value, suffixes)? {
+                Some((result, count)) => self.suffixes(result, &suffixes[count..])?,
+                None => {
+                    let value = self.eval(value)?;
+                    self.suffixes(value, suffixes)?
+                }
+            },
             ExprKind::Negate(operand) => match self.eval(operand)? {
                 Value::Float(value) => Value::Float(-value),
                 other => arithmetic(Operator::Subtract, &Value::Int(0), &other)?,

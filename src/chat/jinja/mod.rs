@@ -4,10 +4,11 @@
 //! every byte and every step (see `meter`), bound every recursion, and say where in the template an error happened. It
 //! knows what chat templates use: no inheritance, no imports, no escaping. Where behaviour could differ, Python's counts.
 //!
-//! `lexer` -> `parser` -> `ast`, run by `machine` over `value`, with `filters`, `predicates` (tests), `methods` and
+//! `lexer` -> `parser` -> `ast`, run by `machine` over `value`, with `filters`, `predicates` (tests), `methods`, `change` and
 //! `functions`.
 
 mod ast;
+mod change;
 mod filters;
 mod format;
 mod functions;
@@ -18,11 +19,9 @@ mod meter;
 mod methods;
 mod parser;
 mod predicates;
-mod stack;
 mod value;
 
 pub(super) use meter::{Eval, Fault};
-pub(super) use stack::with_stack;
 
 use machine::Machine;
 use meter::Meter;
