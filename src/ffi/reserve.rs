@@ -38,13 +38,17 @@ const BLOCK: u64 = 1 << 32;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator { reserve: Reserve { bytes: UnsafeCell::new([0; SIZE]), state: AtomicU64::new(0) } };
 
+/// How often the reserve was used.
+static USES: AtomicU64 = AtomicU64::new(0);
+
 thread_local! {
-    static USED: Cell<bool> = const { Cell::new(false) };
+    static SEEN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Whether this thread had to use the reserve since it was last asked.
+/// Whether the reserve was used since this thread last asked: by any thread, since a call may have others work for it.
 pub(super) fn used() -> bool {
-    USED.replace(false)
+    let uses = USES.load(Ordering::Relaxed);
+    SEEN.replace(uses) != uses
 }
 
 impl Reserve {
@@ -59,7 +63,7 @@ impl Reserve {
             (size <= left / PART as u64).then(|| (state / BLOCK + 1) * BLOCK + start(state) + size)
         });
         let Ok(state) = taken else { return ptr::null_mut() };
-        USED.set(true);
+        USES.fetch_add(1, Ordering::Relaxed);
         self.bytes.get().cast::<u8>().wrapping_add(start(state) as usize)
     }
 
