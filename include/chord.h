@@ -251,6 +251,56 @@ typedef int32_t chord_event;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/** A part of an answer, for chord_answer_text(). */
+enum chord_answer_part
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /** What the model says to the user. */
+    CHORD_ANSWER_PART_CONTENT = 1,
+    /** What it thinks before. */
+    CHORD_ANSWER_PART_REASONING = 2,
+    /** Everything as it came, marks included. */
+    CHORD_ANSWER_PART_RAW = 3,
+    /** The whole as a JSON message, for chord_chat_add_json(). Only after the last text. */
+    CHORD_ANSWER_PART_MESSAGE = 4,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum chord_answer_part chord_answer_part;
+#else
+typedef int32_t chord_answer_part;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/** A part of a tool call, for chord_answer_call(). */
+enum chord_call_part
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /** The tool's name. */
+    CHORD_CALL_PART_NAME = 1,
+    /** The arguments: a JSON object. */
+    CHORD_CALL_PART_ARGUMENTS = 2,
+    /** What the result must carry as its "tool_call_id". */
+    CHORD_CALL_PART_ID = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum chord_call_part chord_call_part;
+#else
+typedef int32_t chord_call_part;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * An answer while it comes: content, reasoning and tool calls. Models mark these parts each in their own way, for example
+ * with <think> and <tool_call>; the chat's template shows how.
+ */
+typedef struct chord_answer chord_answer;
+
 /** A conversation: messages, each of a role. Its model's template turns it into the text that the model was trained on. */
 typedef struct chord_chat chord_chat;
 
@@ -638,6 +688,44 @@ chord_status chord_chat_add(chord_chat *chat,
                             size_t content_len,
                             chord_error **err);
 
+/**
+ * Adds a message with all that it may have, as a JSON object in the form of the OpenAI chat API: "role", "content" (text, null
+ * or a list of parts), "tool_calls" (each with an "id" and a "function" of "name" and "arguments"), "tool_call_id" and "name"
+ * for the result of a call, "reasoning_content". Other members go to the template as they are. chord_answer_text() gives
+ * such a message for an answer.
+ *
+ * message, message_len: UTF-8.
+ *
+ * CHORD_STATUS_INVALID_ARGUMENT: not JSON, or a member is not what it must be; the error names it.
+ */
+chord_status chord_chat_add_json(chord_chat *chat,
+                                 const char *message,
+                                 size_t message_len,
+                                 chord_error **err);
+
+/**
+ * Sets the tools that the model may call: a JSON list of {"type": "function", "function": {"name", "description",
+ * "parameters"}} with a JSON schema as parameters. They stay until others are set.
+ *
+ * tools, tools_len: UTF-8; the text null means none.
+ *
+ * CHORD_STATUS_INVALID_ARGUMENT: not JSON, or a tool without a name; the error names the place.
+ */
+chord_status chord_chat_set_tools(chord_chat *chat, const char *tools, size_t tools_len, chord_error **err);
+
+/**
+ * Sets a variable that the template may know, such as "enable_thinking" to false. Which ones there are is the model's affair.
+ *
+ * name: letters, digits and underscores. value, value_len: JSON; the text null takes the variable away.
+ *
+ * CHORD_STATUS_INVALID_ARGUMENT: not JSON, not a name, or one that is set otherwise, such as "messages".
+ */
+chord_status chord_chat_set_variable(chord_chat *chat,
+                                     const char *name,
+                                     const char *value,
+                                     size_t value_len,
+                                     chord_error **err);
+
 /** Messages in the chat. 0: no chat. */
 size_t chord_chat_count(const chord_chat *chat);
 
@@ -722,6 +810,16 @@ chord_status chord_session_options_add_stop(chord_session_options *options,
                                             const char *text,
                                             size_t text_len,
                                             chord_error **err);
+
+/**
+ * Whether the text of special tokens comes out too. A chord_answer needs it: models mark reasoning and tool calls with such
+ * tokens.
+ *
+ * special_text: the default is false.
+ */
+chord_status chord_session_options_set_special_text(chord_session_options *options,
+                                                    bool special_text,
+                                                    chord_error **err);
 
 /** The seed of the sampler. The same seed, options and tokens give the same answer on every machine. */
 chord_status chord_session_options_set_seed(chord_session_options *options, uint64_t seed, chord_error **err);
@@ -908,6 +1006,61 @@ chord_status chord_session_rewind(chord_session *session, size_t position, chord
  * eval returns CHORD_STATUS_CANCELLED. Never waits; a signal handler may call it while the session is not being freed.
  */
 void chord_session_cancel(const chord_session *session);
+
+/**
+ * Begins to read the answer to a chat, which must hold what chord_session_append_chat() got. The session must show special
+ * tokens: chord_session_options_set_special_text().
+ *
+ * format: NULL reads what the chat's template writes. Otherwise one of the formats by name: "hermes" (also Qwen and GLM),
+ * "llama", "mistral", "harmony", "deepseek" and others; a wrong name gives an error that lists them. answer: receives it; the
+ * caller frees it with chord_answer_free().
+ *
+ * CHORD_STATUS_TEMPLATE: the template refuses the conversation.
+ */
+chord_status chord_answer_new(const chord_chat *chat,
+                              const char *format,
+                              chord_answer **answer,
+                              chord_error **err);
+
+/** Frees an answer. NULL and freed ones are fine. */
+void chord_answer_free(chord_answer *answer);
+
+/**
+ * Adds text: pieces of the session as they come. What may be the beginning of a mark is held back until it is clear; what
+ * looked like a call and is none becomes content.
+ *
+ * text, text_len: UTF-8; NULL when text_len is 0. last: no text will follow, and what is held back is read as it is.
+ *
+ * CHORD_STATUS_INVALID_STATE: the last text came already.
+ */
+chord_status chord_answer_feed(chord_answer *answer,
+                               const char *text,
+                               size_t text_len,
+                               bool last,
+                               chord_error **err);
+
+/**
+ * A part of the answer, as far as it has come. Content, reasoning and raw text only ever grow: show what is behind the
+ * length that was there before.
+ *
+ * part: CHORD_ANSWER_PART_... len: receives the length without the NUL; NULL is fine.
+ *
+ * NULL, and a length of 0: no answer, no such part, or no message yet.
+ *
+ * Borrowed until the next call that changes the answer.
+ */
+const char *chord_answer_text(const chord_answer *answer, chord_answer_part part, size_t *len);
+
+/**
+ * A part of a complete tool call.
+ *
+ * index: from 0. part: CHORD_CALL_PART_... len: receives the length without the NUL; NULL is fine.
+ *
+ * NULL, and a length of 0: there are not so many calls (yet), no answer, no such part.
+ *
+ * Borrowed until the next call that changes the answer.
+ */
+const char *chord_answer_call(const chord_answer *answer, size_t index, chord_call_part part, size_t *len);
 
 /**
  * Makes options with the defaults.

@@ -17,6 +17,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use answer::overlap;
 pub use answer::{Answer, ToolCall};
 pub use template::{RenderOptions, Template};
 

@@ -4,7 +4,7 @@ use super::boundary::{self, Buffer, Call, Out, Result, check_flags, exclusive, g
 use super::error::{chord_error, chord_status};
 use super::model::chord_model;
 use super::registry::{Handle, Registry};
-use crate::chat::{Chat, RenderOptions, Template};
+use crate::chat::{Chat, RenderOptions, Template, json};
 use crate::error::Error;
 use crate::model::Model;
 use std::ffi::c_char;
@@ -20,7 +20,7 @@ pub struct Conversation {
     model: Arc<Model>,
     template: Option<Template>,
     now: Option<i64>,
-    chat: Chat,
+    pub(super) chat: Chat,
 }
 
 static CHATS: Registry<chord_chat> = Registry::new();
@@ -41,18 +41,29 @@ pub const CHORD_CHAT_DEFAULT_TEMPLATE: u32 = 1;
 /// For chord_chat_render() and chord_session_append_chat(): end with what makes the model answer.
 pub const CHORD_CHAT_GENERATION_PROMPT: u32 = 2;
 
+/// Calls `run` with a chat and its template.
+pub(super) fn with_template<T>(
+    call: &Call,
+    chat: *const chord_chat,
+    run: impl FnOnce(&Conversation, &Template) -> crate::error::Result<T>,
+) -> Result<T> {
+    let pinned = get(chat)?;
+    let conversation = shared("chat", &pinned)?;
+    call.concerns(&conversation.model);
+    let template = match &conversation.template {
+        Some(template) => template,
+        None => conversation.model.template()?,
+    };
+    Ok(run(&conversation, template)?)
+}
+
 /// The text of a chat, for `chord_chat_render` and `chord_session_append_chat`.
 pub(super) fn render(call: &Call, chat: *const chord_chat, flags: u32) -> Result<String> {
     check_flags(flags, CHORD_CHAT_GENERATION_PROMPT)?;
-    let pinned = get(chat)?;
-    let Conversation { model, template, now, chat } = &*shared("chat", &pinned)?;
-    call.concerns(model);
-    let template = match template {
-        Some(template) => template,
-        None => model.template()?,
-    };
-    let options = RenderOptions { add_generation_prompt: flags & CHORD_CHAT_GENERATION_PROMPT != 0, now: *now };
-    Ok(template.render(chat, &options)?)
+    let add_generation_prompt = flags & CHORD_CHAT_GENERATION_PROMPT != 0;
+    with_template(call, chat, |conversation, template| {
+        template.render(&conversation.chat, &RenderOptions { add_generation_prompt, now: conversation.now })
+    })
 }
 
 fn change(
@@ -119,6 +130,68 @@ pub unsafe extern "C" fn chord_chat_add(
         let (role, content) = unsafe { (string("role", role)?, text("content", content, content_len)?) };
         conversation.chat.add(role, content);
         Ok(())
+    })
+}
+
+/// Adds a message with all that it may have, as a JSON object in the form of the OpenAI chat API: "role", "content" (text, null
+/// or a list of parts), "tool_calls" (each with an "id" and a "function" of "name" and "arguments"), "tool_call_id" and "name"
+/// for the result of a call, "reasoning_content". Other members go to the template as they are. chord_answer_text() gives
+/// such a message for an answer.
+///
+/// message, message_len: UTF-8.
+///
+/// CHORD_STATUS_INVALID_ARGUMENT: not JSON, or a member is not what it must be; the error names it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_chat_add_json(
+    chat: *mut chord_chat,
+    message: *const c_char,
+    message_len: usize,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    change(chat, err, |conversation| {
+        // SAFETY: the C contract: `message_len` readable bytes at `message`.
+        let message = unsafe { text("message", message, message_len) }?;
+        conversation.chat.add_message(json::parse("message", message)?)
+    })
+}
+
+/// Sets the tools that the model may call: a JSON list of {"type": "function", "function": {"name", "description",
+/// "parameters"}} with a JSON schema as parameters. They stay until others are set.
+///
+/// tools, tools_len: UTF-8; the text null means none.
+///
+/// CHORD_STATUS_INVALID_ARGUMENT: not JSON, or a tool without a name; the error names the place.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_chat_set_tools(
+    chat: *mut chord_chat,
+    tools: *const c_char,
+    tools_len: usize,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    change(chat, err, |conversation| {
+        // SAFETY: the C contract: `tools_len` readable bytes at `tools`.
+        let tools = unsafe { text("tools", tools, tools_len) }?;
+        conversation.chat.set_tools(json::parse("tools", tools)?)
+    })
+}
+
+/// Sets a variable that the template may know, such as "enable_thinking" to false. Which ones there are is the model's affair.
+///
+/// name: letters, digits and underscores. value, value_len: JSON; the text null takes the variable away.
+///
+/// CHORD_STATUS_INVALID_ARGUMENT: not JSON, not a name, or one that is set otherwise, such as "messages".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_chat_set_variable(
+    chat: *mut chord_chat,
+    name: *const c_char,
+    value: *const c_char,
+    value_len: usize,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    change(chat, err, |conversation| {
+        // SAFETY: the C contract: NULL or a NUL-terminated string, and `value_len` readable bytes.
+        let (name, value) = unsafe { (string("name", name)?, text("value", value, value_len)?) };
+        conversation.chat.set_variable(name, json::parse("value", value)?)
     })
 }
 

@@ -13,6 +13,7 @@ mod boundary;
 mod registry;
 mod reserve;
 
+pub mod answer;
 pub mod chat;
 pub mod error;
 pub mod model;

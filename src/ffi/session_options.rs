@@ -141,6 +141,22 @@ pub unsafe extern "C" fn chord_session_options_add_stop(
     })
 }
 
+/// Whether the text of special tokens comes out too. A chord_answer needs it: models mark reasoning and tool calls with such
+/// tokens.
+///
+/// special_text: the default is false.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_session_options_set_special_text(
+    options: *mut chord_session_options,
+    special_text: bool,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_special_text(special_text);
+        Ok(())
+    })
+}
+
 /// The seed of the sampler. The same seed, options and tokens give the same answer on every machine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_session_options_set_seed(

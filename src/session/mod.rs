@@ -91,7 +91,7 @@ impl Session {
             logits: try_vec(program.vocab, 0.0)?,
             has_logits: false,
             cancel: Arc::new(AtomicBool::new(false)),
-            text: TextStream::new(&options.stop)?,
+            text: TextStream::new(&options.stop, options.special_text)?,
             last: None,
             generated: 0,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),

@@ -12,6 +12,7 @@ pub struct SessionOptions {
     pub(super) kv_type: KvType,
     pub(super) max_tokens: Option<usize>,
     pub(super) stop: Vec<String>,
+    pub(super) special_text: bool,
     /// The sampler chain.
     pub sampler: SamplerOptions,
 }
@@ -24,6 +25,7 @@ impl Default for SessionOptions {
             kv_type: KvType::default(),
             max_tokens: None,
             stop: Vec::new(),
+            special_text: false,
             sampler: SamplerOptions::default(),
         }
     }
@@ -75,6 +77,11 @@ impl SessionOptions {
     /// Tokens sampled after each append before a step answers `Length`; 0: no limit but the context.
     pub fn set_max_tokens(&mut self, count: usize) {
         self.max_tokens = (count > 0).then_some(count);
+    }
+
+    /// Whether the text of special tokens is part of the output, as a [`crate::chat::Answer`] needs it.
+    pub fn set_special_text(&mut self, special_text: bool) {
+        self.special_text = special_text;
     }
 
     /// Adds a text that ends the generation; it is matched across tokens and not part of the output.

@@ -1,5 +1,6 @@
 //! Text of the sampled tokens: whole UTF-8 only, and nothing that may still become a stop string.
 
+use crate::chat::overlap;
 use crate::error::Result;
 use crate::tokenizer::{Tokenizer, Utf8Stream};
 
@@ -10,6 +11,8 @@ const TOKEN_BYTES: usize = 2048;
 pub(super) struct TextStream {
     utf8: Utf8Stream,
     stops: Vec<String>,
+    /// Whether special tokens have a text.
+    special: bool,
     /// Bytes of the token at hand.
     bytes: Vec<u8>,
     /// Text that is not out yet: it may be the beginning of a stop string.
@@ -20,10 +23,11 @@ pub(super) struct TextStream {
 }
 
 impl TextStream {
-    pub(super) fn new(stops: &[String]) -> Result<TextStream> {
+    pub(super) fn new(stops: &[String], special: bool) -> Result<TextStream> {
         Ok(TextStream {
             utf8: Utf8Stream::with_capacity(TOKEN_BYTES),
             stops: stops.to_vec(),
+            special,
             bytes: Vec::with_capacity(TOKEN_BYTES),
             held: String::with_capacity(2 * TOKEN_BYTES),
             piece: String::with_capacity(2 * TOKEN_BYTES),
@@ -46,7 +50,7 @@ impl TextStream {
     /// Adds a token's text.
     pub(super) fn push(&mut self, tokenizer: &Tokenizer, token: i32) -> Result<()> {
         self.bytes.clear();
-        tokenizer.token_bytes(token, false, &mut self.bytes)?;
+        tokenizer.token_bytes(token, self.special, &mut self.bytes)?;
         self.held.push_str(self.utf8.push(&self.bytes));
         if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop)).min() {
             self.piece.push_str(&self.held[..at]);
@@ -78,23 +82,32 @@ impl TextStream {
     }
 }
 
-/// Length of the longest end of `text` that is a proper beginning of `stop`.
-fn overlap(text: &str, stop: &str) -> usize {
-    let longest = text.len().min(stop.len() - 1);
-    (1..=longest).rev().find(|&len| text.as_bytes()[text.len() - len..] == stop.as_bytes()[..len]).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::overlap;
+    use super::TextStream;
+    use crate::gguf::{File, Item, Writer};
+    use crate::tokenizer::Tokenizer;
 
     #[test]
-    fn overlap_is_the_longest_possible_beginning() {
-        assert_eq!(overlap("ab\n", "\n\n"), 1);
-        assert_eq!(overlap("aab", "aabaa"), 3);
-        assert_eq!(overlap("xaa", "aab"), 2);
-        assert_eq!(overlap("x", "yz"), 0);
-        assert_eq!(overlap("", "yz"), 0);
-        assert_eq!(overlap("ü", "üü"), 2);
+    fn special_tokens_show_when_asked_for() {
+        let mut writer = Writer::new();
+        let mut pair = |key: &str, item: Item| writer.pair(&format!("tokenizer.ggml.{key}"), item).unwrap();
+        pair("model", Item::Str("llama"));
+        pair("tokens", Item::Strs(&[b"<unk>", b"<s>", b"</s>", b"<|tool|>", b"a"]));
+        pair("token_type", Item::I32s(&[2, 3, 3, 3, 1]));
+        pair("scores", Item::F32s(&[0.0; 5]));
+        let mut bytes = Vec::new();
+        writer.write(&mut bytes, |_, _| Ok(())).unwrap();
+        let tokenizer = Tokenizer::from_metadata(File::from_bytes(bytes).unwrap().metadata()).unwrap();
+        for (special, expected) in [(false, "aa"), (true, "a<|tool|>a")] {
+            let mut stream = TextStream::new(&[], special).unwrap();
+            let mut text = String::new();
+            for token in [4, 3, 4] {
+                stream.begin_step();
+                stream.push(&tokenizer, token).unwrap();
+                text.push_str(stream.piece());
+            }
+            assert_eq!(text, expected);
+        }
     }
 }

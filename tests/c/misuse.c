@@ -6,7 +6,7 @@
 
 static char stack_object[64];
 
-enum type { NONE, ERROR, MODEL_OPTIONS, MODEL, CHAT, SESSION_OPTIONS, SESSION, QUANTIZE_OPTIONS };
+enum type { NONE, ERROR, MODEL_OPTIONS, MODEL, CHAT, SESSION_OPTIONS, SESSION, ANSWER, QUANTIZE_OPTIONS };
 
 /* Calls every function of the other types on a handle, which is a live one of type own, or of none. */
 static void bad_handle(void *handle, enum type own)
@@ -17,6 +17,7 @@ static void bad_handle(void *handle, enum type own)
     chord_session_options *options = (chord_session_options *)handle;
     chord_session *session = (chord_session *)handle;
     chord_chat *chat = (chord_chat *)handle;
+    chord_answer *answer = (chord_answer *)handle;
     chord_quantize_options *quantize_options = (chord_quantize_options *)handle;
     char text[8] = "text";
     int32_t tokens[2] = {1, 2};
@@ -25,6 +26,7 @@ static void bad_handle(void *handle, enum type own)
     chord_tensor_info info;
     chord_session *new_session = NULL;
     chord_chat *new_chat = NULL;
+    chord_answer *new_answer = NULL;
     chord_model *new_model = NULL;
     chord_error *outer = err;
 
@@ -81,6 +83,10 @@ static void bad_handle(void *handle, enum type own)
     if (own != CHAT) {
         if (own != MODEL) INVALID(chord_chat_new(model, 0, &new_chat, &err));
         INVALID(chord_chat_add(chat, "user", "a", 1, &err));
+        INVALID(chord_chat_add_json(chat, "{}", 2, &err));
+        INVALID(chord_chat_set_tools(chat, "[]", 2, &err));
+        INVALID(chord_chat_set_variable(chat, "a", "1", 1, &err));
+        INVALID(chord_answer_new(chat, NULL, &new_answer, &err));
         CHECK(chord_chat_count(chat) == 0);
         INVALID(chord_chat_truncate(chat, 0, &err));
         INVALID(chord_chat_set_time(chat, 0, &err));
@@ -93,6 +99,7 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_session_options_set_kv_type(options, CHORD_KV_TYPE_F16, &err));
         INVALID(chord_session_options_set_max_tokens(options, 8, &err));
         INVALID(chord_session_options_add_stop(options, "a", 1, &err));
+        INVALID(chord_session_options_set_special_text(options, true, &err));
         INVALID(chord_session_options_set_seed(options, 1, &err));
         INVALID(chord_session_options_set_temperature(options, 1, &err));
         INVALID(chord_session_options_set_top_k(options, 1, &err));
@@ -125,9 +132,17 @@ static void bad_handle(void *handle, enum type own)
         chord_session_cancel(session);
         chord_session_free(session);
     }
+    if (own != ANSWER) {
+        INVALID(chord_answer_feed(answer, "a", 1, false, &err));
+        size = 99;
+        CHECK(chord_answer_text(answer, CHORD_ANSWER_PART_CONTENT, &size) == NULL && size == 0);
+        size = 99;
+        CHECK(chord_answer_call(answer, 0, CHORD_CALL_PART_NAME, &size) == NULL && size == 0);
+        chord_answer_free(answer);
+    }
 
     /* Nothing was written where nothing succeeded, and no error object is no crash either. */
-    CHECK(!new_model && !new_session && !new_chat && event == CHORD_EVENT_TOKEN && strcmp(text, "text") == 0);
+    CHECK(!new_model && !new_session && !new_chat && !new_answer && event == CHORD_EVENT_TOKEN && strcmp(text, "text") == 0);
     if (own != SESSION) CHECK(chord_session_step(session, &event, NULL) == CHORD_STATUS_INVALID_HANDLE);
     err = outer;
 }
@@ -197,6 +212,7 @@ static void options(void)
 static void with_model(const char *path, chord_model *model)
 {
     chord_chat *chat = NULL;
+    chord_answer *answer = NULL;
     chord_session *session = greedy_session(model, 64, 8);
     chord_session *again = NULL;
     chord_tensor_info info;
@@ -250,6 +266,21 @@ static void with_model(const char *path, chord_model *model)
     ARGUMENT(chord_chat_render(chat, 0, NULL, 1, &size, &err), "text is NULL");
     ARGUMENT(chord_chat_render(chat, 0, text, sizeof text, NULL, &err), "text_len is NULL");
 
+    ARGUMENT(chord_chat_add_json(chat, NULL, 1, &err), "message is NULL");
+    ARGUMENT(chord_chat_add_json(chat, NULL, 0, &err), "message is not JSON");
+    FAILS(chord_chat_add_json(chat, "\xff", 1, &err), CHORD_STATUS_INVALID_UTF8, "message");
+    ARGUMENT(chord_chat_set_tools(chat, NULL, 1, &err), "tools is NULL");
+    ARGUMENT(chord_chat_set_variable(chat, NULL, "1", 1, &err), "name is NULL");
+    ARGUMENT(chord_chat_set_variable(chat, "a", NULL, 1, &err), "value is NULL");
+    ARGUMENT(chord_answer_new(chat, NULL, NULL, &err), "answer is NULL");
+    ARGUMENT(chord_answer_new(chat, "", &answer, &err), "unknown answer format");
+    OK(chord_answer_new(chat, NULL, &answer, &err));
+    ARGUMENT(chord_answer_feed(answer, NULL, 1, false, &err), "text is NULL");
+    FAILS(chord_answer_feed(answer, "\xe2\x82", 2, false, &err), CHORD_STATUS_INVALID_UTF8, "text");
+    CHECK(!chord_answer_text(answer, (chord_answer_part)99, &size) && size == 0);
+    CHECK(!chord_answer_call(answer, SIZE_MAX, (chord_call_part)-1, NULL));
+    CHECK(*chord_answer_text(answer, CHORD_ANSWER_PART_RAW, NULL) == 0);
+
     ARGUMENT(chord_session_new(model, NULL, NULL, &err), "session is NULL");
     FAILS(chord_session_new(model, (chord_session_options *)chat, &again, &err), CHORD_STATUS_INVALID_HANDLE, "options");
     FAILS(chord_session_eval((chord_session *)model, &err), CHORD_STATUS_INVALID_HANDLE, "session");
@@ -272,12 +303,15 @@ static void with_model(const char *path, chord_model *model)
     /* Each handle as every other type, and then, freed, as its own too. */
     bad_handle(session, SESSION);
     bad_handle(chat, CHAT);
+    bad_handle(answer, ANSWER);
     bad_handle(model, MODEL);
     chord_session_free(session);
     chord_chat_free(chat);
+    chord_answer_free(answer);
     chord_model_free(model);
     bad_handle(session, NONE);
     bad_handle(chat, NONE);
+    bad_handle(answer, NONE);
     bad_handle(model, NONE);
 }
 

@@ -294,3 +294,13 @@ fn any_text_is_read_the_same_in_any_pieces() {
         }
     }
 }
+
+#[test]
+fn overlap_is_the_longest_possible_beginning() {
+    assert_eq!(overlap("ab\n", "\n\n"), 1);
+    assert_eq!(overlap("aab", "aabaa"), 3);
+    assert_eq!(overlap("xaa", "aab"), 2);
+    assert_eq!(overlap("x", "yz"), 0);
+    assert_eq!(overlap("", "yz"), 0);
+    assert_eq!(overlap("ü", "üü"), 2);
+}
