@@ -36,7 +36,8 @@
  *         return 1;                                // what is not freed here ends with the process
  *     }
  *
- * For a conversation make a chord_chat, add messages to it and give it to chord_session_append_chat().
+ * For a conversation make a chord_chat, add messages to it and give it to chord_session_append_chat(). What the model writes
+ * can be taken apart by a chord_answer: content, reasoning, tool calls.
  *
  * What holds for every call
  * =========================

@@ -1,13 +1,14 @@
-//! Chat templates come with model files: whatever they do, they end in time, within memory, and on a small stack.
+//! Chat templates come with model files, and models write answers: whatever they do, reading them ends in time, within
+//! memory, and on a small stack.
 
 #[path = "common/heap.rs"]
 #[allow(dead_code)] // What this thread alone holds says nothing about templates.
 mod heap;
 
-use chord::chat::{Chat, RenderOptions, Template};
+use chord::chat::{Answer, Chat, RenderOptions, Template};
 use chord::error::{Error, Result};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The stack of a host's thread, and what parsing and rendering together may take of time and of memory.
 const STACK: usize = 64 << 10;
@@ -20,14 +21,27 @@ fn render(source: &str) -> Result<String> {
     Template::new(source)?.render(&chat, &RenderOptions { add_generation_prompt: true, now: Some(0) })
 }
 
+/// What this process has computed: on a busy machine clocks on walls say little.
+fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: there is room for the result.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Renders on a small stack with all limits checked.
 fn bounded(source: String) -> Result<String> {
+    limited(source, render)
+}
+
+/// Runs something with `source` on a small stack with all limits checked.
+fn limited(source: String, run: fn(&str) -> Result<String>) -> Result<String> {
     let run = move || {
         let (mut result, mut time) = (Ok(String::new()), Duration::ZERO);
         let peak = heap::process_peak(|| {
-            let start = Instant::now();
-            result = render(&source);
-            time = start.elapsed();
+            let start = processor_time();
+            result = run(&source);
+            time = processor_time() - start;
         });
         let shown: String = source.chars().take(80).collect();
         println!("{time:?}, {peak} bytes: {shown}");
@@ -239,4 +253,43 @@ fn an_ordinary_template_is_far_from_the_limits() {
     });
     assert_eq!(text.len(), 2000 * (8 + 3000));
     assert!(!cfg!(target_env = "gnu") || peak > text.len(), "{peak} bytes: nothing is counted");
+}
+
+/// Reads an answer, puts it into a conversation, and renders that.
+fn answer(text: &str) -> Result<String> {
+    let mut chat = Chat::new();
+    let mut answer = Answer::new(&chat, "", "", Some("hermes"))?;
+    answer.feed(text)?;
+    answer.finish();
+    assert_eq!(answer.raw(), text);
+    assert!(answer.calls().len() == 1 || !answer.content().is_empty());
+    chat.add_message(answer.message())?;
+    Template::new("{{ messages | tojson }}")?.render(&chat, &RenderOptions::default())
+}
+
+#[test]
+fn answers_of_any_shape() {
+    let call = |depth: usize| {
+        let (open, close) = ("{\"a\":[".repeat(depth), "]}".repeat(depth));
+        format!("<tool_call>{{\"name\": \"f\", \"arguments\": {{\"x\": {open}{close}}}}}</tool_call>")
+    };
+    for depth in [1, 8, 20, 25, 30, 1000, 100_000] {
+        let text = limited(call(depth), answer).expect("it renders");
+        assert_eq!(text.contains("tool_calls"), depth <= 25, "depth {depth}");
+    }
+    let huge = "x".repeat(1 << 20);
+    for text in [
+        "<tool_call>".repeat(100_000),
+        "<tool_call>{\"a\":\"".to_owned() + &"</tool_call>".repeat(100_000),
+        "<tool_call></tool_call>".repeat(50_000) + "x",
+        "<think></think>".repeat(100_000) + "x",
+        "<".repeat(1 << 20),
+        " ".repeat(1 << 20) + "x",
+        format!("<tool_call>f{}</tool_call>", "<arg_key>".repeat(100_000)),
+        format!("<tool_call>f{}</tool_call>", "<arg_key>a</arg_key><arg_value>".repeat(50_000)),
+        format!("<tool_call><function=f>{}</tool_call>", "<parameter=a>".repeat(100_000)),
+        format!("<tool_call>{{\"name\": \"f\", \"arguments\": {{\"a\": \"{huge}\"}}}}</tool_call>"),
+    ] {
+        let _ = limited(text, answer);
+    }
 }
