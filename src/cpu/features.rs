@@ -12,11 +12,17 @@ pub enum Level {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512,
+    /// aarch64, of which NEON is a part.
+    Neon,
+    /// aarch64 with the int8 dot product.
+    NeonDotprod,
+    /// aarch64 with the int8 dot product and matrix extension.
+    NeonI8mm,
 }
 
 impl Level {
     /// Every level, lowest first.
-    pub const ALL: &[Level] = &[Level::Scalar, Level::Avx2, Level::Avx512];
+    pub const ALL: &[Level] = &[Level::Scalar, Level::Avx2, Level::Avx512, Level::Neon, Level::NeonDotprod, Level::NeonI8mm];
 
     /// The name used in options and reports.
     #[must_use]
@@ -25,6 +31,9 @@ impl Level {
             Level::Scalar => "scalar",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
+            Level::Neon => "neon",
+            Level::NeonDotprod => "neon-dotprod",
+            Level::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -60,8 +69,14 @@ impl Level {
                     && std::arch::is_x86_feature_detected!("avx512vl")
                     && std::arch::is_x86_feature_detected!("avx512vnni")
             }
-            #[cfg(not(target_arch = "x86_64"))]
-            Level::Avx2 | Level::Avx512 => false,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonDotprod => Level::Neon.available() && std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonI8mm => Level::NeonDotprod.available() && std::arch::is_aarch64_feature_detected!("i8mm"),
+            // Levels of other architectures.
+            _ => false,
         }
     }
 }

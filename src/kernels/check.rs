@@ -100,8 +100,10 @@ fn levels_replace_every_entry() {
     let (mut lower, levels) = levels();
     for kernels in levels {
         let level = kernels.level;
-        // Codewords bind no level but the first to products of its own.
-        let bound = |dtype: &Dtype| lower.level == Level::Scalar || dtype.block_len() == 1 || own.contains(dtype);
+        // On aarch64 the reference is made of NEON vectors already, and levels above the first one differ in products of
+        // integers alone. Codewords bind no level but the first to products of its own.
+        let (first, rows) = (lower.level == Level::Scalar, cfg!(not(target_arch = "aarch64")));
+        let bound = |dtype: &Dtype| first || own.contains(dtype) || rows && dtype.block_len() == 1;
         for dtype in products(&lower).into_iter().filter(bound) {
             let (a, b) = (kernels.matmul[dtype as usize].unwrap(), lower.matmul[dtype as usize].unwrap());
             assert!(!fn_addr_eq(a, b), "{level}: products of {dtype}");
@@ -109,8 +111,13 @@ fn levels_replace_every_entry() {
         macro_rules! replaced {
             ($($entry:ident)*) => { $(assert!(!fn_addr_eq(kernels.$entry, lower.$entry), "{level}: {}", stringify!($entry));)* };
         }
-        replaced! { quantize rms_norm layer_norm rope swiglu activate gate softcap add add_scaled scale }
-        replaced! { attend_f16 attend_f32 attend_adjusted_f16 attend_adjusted_f32 merge normalize narrow }
+        if rows {
+            replaced! { rms_norm layer_norm rope swiglu activate gate softcap add add_scaled scale merge normalize }
+        }
+        if rows || first {
+            replaced! { quantize narrow attend_f16 attend_f32 attend_adjusted_f16 attend_adjusted_f32 }
+        }
+        eprintln!("{level} runs");
         lower = kernels;
     }
 }

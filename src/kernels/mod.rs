@@ -4,8 +4,11 @@
 //! holds the readable reference of every entry; a level overrides what it improves (see `select`). All levels give the
 //! same bits, and `check` proves it. The methods of `Kernels` check shapes; the raw entries trust them.
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(test)]
 mod check;
+mod rows;
 pub mod scalar;
 mod select;
 #[cfg(target_arch = "x86_64")]

@@ -3,6 +3,8 @@
 use super::{Kernels, scalar};
 use crate::cpu::Level;
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{avx2, avx512};
 
@@ -22,6 +24,16 @@ impl Kernels {
         #[cfg(target_arch = "x86_64")]
         if level >= Level::Avx512 {
             avx512::overlay(&mut kernels);
+        }
+        #[cfg(target_arch = "aarch64")]
+        for (least, overlay) in [
+            (Level::Neon, aarch64::neon as fn(&mut Kernels)),
+            (Level::NeonDotprod, aarch64::dotprod),
+            (Level::NeonI8mm, aarch64::i8mm),
+        ] {
+            if level >= least {
+                overlay(&mut kernels);
+            }
         }
         kernels.level = level;
         kernels

@@ -115,8 +115,13 @@ pub(in crate::kernels) fn merge(total: &mut Partial, next: &Partial, value_dim: 
 pub(in crate::kernels) fn normalize(total: &Partial, value_dim: usize, out: &mut [f32]) {
     for query in 0..total.sum.len() {
         let (row, sum) = (query * value_dim..(query + 1) * value_dim, total.sum[query]);
-        for (out, acc) in out[row.clone()].iter_mut().zip(&total.acc[row]) {
-            *out = if sum == 0.0 { 0.0 } else { acc / sum };
+        let (acc, out) = (&total.acc[row.clone()], &mut out[row]);
+        if sum == 0.0 {
+            out.fill(0.0);
+            continue;
+        }
+        for (out, acc) in out.iter_mut().zip(acc) {
+            *out = acc / sum;
         }
     }
 }

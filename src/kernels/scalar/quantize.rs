@@ -14,22 +14,9 @@ const TINY: f32 = f32::from_bits((127 - 100) << 23);
 #[inline(always)]
 pub(in crate::kernels) fn quantize(x: &[f32], blocks: &mut [ActBlock], precision: Precision) {
     for (x, block) in x.chunks(BLOCK).zip(blocks) {
-        *block = ActBlock::ZERO;
         // The bits of magnitudes order like the magnitudes themselves.
         let m = f32::from_bits(x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0));
-        if m < TINY {
-            continue;
-        }
-        if !m.is_finite() {
-            block.scale = f32::NAN;
-            continue;
-        }
-        let steps = match precision {
-            Precision::High => 32512.0,
-            Precision::Fast => 127.0,
-        };
-        let inverse = steps / m;
-        block.scale = m / steps;
+        let Some(inverse) = begin(block, m, precision) else { continue };
         for ((x, hi), lo) in x.iter().zip(&mut block.hi).zip(&mut block.lo) {
             let q = (x * inverse).round_ties_even() as i32;
             // |q| <= 32512 = 127 * 256, so both halves fit.
@@ -42,6 +29,26 @@ pub(in crate::kernels) fn quantize(x: &[f32], blocks: &mut [ActBlock], precision
         block.hi_sum = std::array::from_fn(|i| sum(&block.hi[16 * i..16 * i + 16]));
         block.lo_sum = std::array::from_fn(|i| sum(&block.lo[16 * i..16 * i + 16]));
     }
+}
+
+/// Empties a block and sets its scale for numbers of magnitude `m` at most; returns what they must be multiplied by, or
+/// nothing when all integers are 0.
+#[inline(always)]
+pub(in crate::kernels) fn begin(block: &mut ActBlock, m: f32, precision: Precision) -> Option<f32> {
+    *block = ActBlock::ZERO;
+    if m < TINY {
+        return None;
+    }
+    if !m.is_finite() {
+        block.scale = f32::NAN;
+        return None;
+    }
+    let steps = match precision {
+        Precision::High => 32512.0,
+        Precision::Fast => 127.0,
+    };
+    block.scale = m / steps;
+    Some(steps / m)
 }
 
 #[cfg(test)]

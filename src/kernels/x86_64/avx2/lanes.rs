@@ -1,6 +1,6 @@
 //! Moving bytes between rows and lanes.
 
-use crate::kernels::x86_64::rows;
+use crate::kernels::rows;
 use std::arch::x86_64::*;
 
 /// Eight rows of blocks.
