@@ -59,6 +59,11 @@ fn diagonal(threads: usize) -> Vec<usize> {
     BATCHES.into_iter().skip(threads).step_by(THREADS.len()).collect()
 }
 
+/// One batch size for each number of threads.
+fn few(threads: usize) -> Vec<usize> {
+    vec![[1, 5, 32, 512][threads]]
+}
+
 fn check(path: &Path, precision: Precision, batches: fn(usize) -> Vec<usize>) {
     let name = path.display();
     let reference = open(path, Level::Scalar, 1, precision);
@@ -103,6 +108,12 @@ const FLOAT: &[&str] = &["F32", "F16", "BF16"];
 #[test]
 fn every_combination_with_the_usual_mix() {
     check(&common::synthetic_model("tiny", "Q4_K_M"), Precision::High, all);
+}
+
+/// What an emulated processor has time for.
+#[test]
+fn few_combinations_with_the_usual_mix() {
+    check(&common::synthetic_model("tiny", "Q4_K_M"), Precision::High, few);
 }
 
 #[test]
