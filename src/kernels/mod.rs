@@ -8,6 +8,7 @@
 mod aarch64;
 #[cfg(test)]
 mod check;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod rows;
 pub mod scalar;
 mod select;

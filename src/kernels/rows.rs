@@ -44,13 +44,6 @@ impl<B, const LANES: usize> Column<'_, B, LANES> {
         assert!(row < LANES && offset + len <= size_of::<B>());
         self.fours[row / 4].wrapping_add(self.strides[row % 4]).wrapping_add(offset)
     }
-    /// The blocks themselves.
-    #[cfg(target_arch = "aarch64")]
-    #[inline]
-    pub fn blocks(&self) -> [&B; LANES] {
-        // SAFETY: the blocks are there, `stride` bytes apart.
-        std::array::from_fn(|r| unsafe { &*(&raw const *self.first).byte_add(r * self.stride) })
-    }
 }
 
 /// The number itself, but the compiler does not know. It would keep a pointer to each row, more than there are registers,

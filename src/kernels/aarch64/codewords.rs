@@ -30,13 +30,15 @@ tiled! { IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S }
 #[inline]
 #[target_feature(enable = "neon")]
 fn fill<F: Format<Shape = SuperBlock>>(rows: Rows<F>, block: usize, tile: &mut Tile) {
-    let blocks = rows.column(block).blocks().map(F::unpack);
+    let column = rows.column(block);
+    // SAFETY: `bytes` vouches for a whole block; blocks are nothing but their bytes.
+    let blocks: [_; 4] = from_fn(|r| unsafe { &*column.bytes(r, 0, size_of::<F>()).cast::<F>() }.unpack());
     for (i, weights) in tile.weights.iter_mut().enumerate() {
         // SAFETY: each load is 16 bytes of an array.
         *weights = interleave(from_fn(|r| unsafe { vld1q_u8(blocks[r].weights[16 * i..16 * i + 16].as_ptr().cast()) }));
     }
     for (j, scales) in tile.scales.iter_mut().enumerate() {
-        let each: [i32; 4] = from_fn(|r| i32::from(blocks[r].scales[j]));
+        let each: [_; 4] = from_fn(|r| i32::from(blocks[r].scales[j]));
         // SAFETY: the load is the four numbers of the array.
         *scales = twice(unsafe { vld1q_s32(each.as_ptr()) });
     }

@@ -15,9 +15,8 @@ pub(super) type Column<'a, B> = rows::Column<'a, B, 4>;
 #[inline]
 #[target_feature(enable = "neon")]
 fn load<B>(column: &Column<B>, offset: usize) -> [uint8x16_t; 4] {
-    let (first, stride) = column.bytes(offset, 16);
-    // SAFETY: `bytes` vouches for these 16 of all four rows.
-    from_fn(|r| unsafe { vld1q_u8(first.add(r * stride)) })
+    // SAFETY: `bytes` vouches for these 16.
+    from_fn(|r| unsafe { vld1q_u8(column.bytes(r, offset, 16)) })
 }
 
 /// The 16 bytes at `offset` of four blocks, by pairs of rows.
