@@ -1,6 +1,7 @@
 //! Time of one sampled token at the vocabulary of Qwen (151936), by what the chain has to do.
 
 use chord::sampling::{Sampler, SamplerOptions};
+use chord::tensor::Memory;
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 
@@ -20,7 +21,7 @@ fn chain(criterion: &mut Criterion) {
     let mut measure = |name: &str, change: fn(&mut SamplerOptions) -> chord::error::Result<()>| {
         let mut options = SamplerOptions::default();
         change(&mut options).expect("valid options");
-        let mut sampler = Sampler::new(&options, logits.len()).expect("a sampler");
+        let mut sampler = Sampler::new(&mut Memory::system(), &options, logits.len(), 0).expect("a sampler");
         (0..256).for_each(|token| sampler.accept(token * 100).expect("room for a token"));
         group.bench_function(name, |bencher| bencher.iter(|| sampler.sample(black_box(&logits)).expect("a token")));
     };

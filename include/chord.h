@@ -137,6 +137,8 @@ enum chord_status
     CHORD_STATUS_IO = -10,
     /** Memory ran out, or more than 65536 objects of one type are alive. */
     CHORD_STATUS_OUT_OF_MEMORY = -11,
+    /** chord_model_options_set_memory_budget() does not allow it; the message has the numbers. */
+    CHORD_STATUS_OVER_BUDGET = -12,
     /** The file breaks the GGUF format; chord_error_offset() is the place. */
     CHORD_STATUS_MALFORMED = -20,
     /** A well-formed file that this release cannot run. */
@@ -352,6 +354,39 @@ typedef struct {
 } chord_tensor_info;
 
 /**
+ * Bytes that a model and one session on it take. Private memory belongs to the process alone; mapped memory is the file itself,
+ * which processes share and the system may drop and read again. Later releases may add fields at the end.
+ *
+ * The parts of the session are exact: what is planned is what is allocated. Tokenizer and model are estimates from the tables of
+ * the file. Not counted: the stacks of threads, and what calls take while they run for texts and chats that they are given.
+ */
+typedef struct {
+    /** Weights that are used where the file mapping puts them. */
+    uint64_t weights_mapped;
+    /** Weights in private memory: chord_model_options_set_copy(), chord_model_options_set_resident(). */
+    uint64_t weights_private;
+    /** The tokenizer. */
+    uint64_t tokenizer;
+    /** The rest of the model: the directory of the file, gains and biases. */
+    uint64_t model;
+    /** Keys and values of the whole context, and recurrent state. */
+    uint64_t kv_cache;
+    /** The rest of the session: activations of a batch, logits, sampler. */
+    uint64_t scratch;
+    /** Private memory at the time when it is most. */
+    uint64_t private_total;
+    /** The same with the mapped weights. */
+    uint64_t total;
+    /** Tokens of the session's context; 0 for a model that is opened for its vocabulary alone. */
+    uint64_t context_length;
+    /**
+     * Tokens of the longest context, up to what the model was trained on, that fits the memory budget of the model options; 0
+     * if not even one does.
+     */
+    uint64_t longest_context;
+} chord_plan;
+
+/**
  * Hears of every tensor that chord_quantize() has written, and returns whether to go on.
  *
  * index, count: the tensor's number, from 0, and how many there are. name, from, to: its name, the type it had and the one it
@@ -491,6 +526,16 @@ chord_status chord_model_options_set_default_pre_tokenizer(chord_model_options *
                                                            chord_error **err);
 
 /**
+ * Limits the private memory that the model and all sessions on it take together, as chord_plan counts it. A model or session
+ * that would exceed it is refused with CHORD_STATUS_OVER_BUDGET before anything is taken for it.
+ *
+ * bytes: 0, the default, is no limit.
+ */
+chord_status chord_model_options_set_memory_budget(chord_model_options *options,
+                                                   uint64_t bytes,
+                                                   chord_error **err);
+
+/**
  * Sends the model's log to a function; without one, which is the default, nothing is logged.
  *
  * callback: NULL turns the log off. user_data: passed to it as it is.
@@ -510,7 +555,7 @@ chord_status chord_model_options_set_log(chord_model_options *options,
  *
  * CHORD_STATUS_IO: the file cannot be read. CHORD_STATUS_MALFORMED: it breaks the format. CHORD_STATUS_UNSUPPORTED: its
  * version, architecture, tensor type or tokenizer is not known here. CHORD_STATUS_INVALID_MODEL: something that the
- * architecture needs is missing or has the wrong shape. CHORD_STATUS_OUT_OF_MEMORY.
+ * architecture needs is missing or has the wrong shape. CHORD_STATUS_OUT_OF_MEMORY. CHORD_STATUS_OVER_BUDGET.
  */
 chord_status chord_model_open(const char *path,
                               const chord_model_options *options,
@@ -876,12 +921,28 @@ chord_status chord_session_options_set_penalty_window(chord_session_options *opt
                                                       chord_error **err);
 
 /**
+ * Tells how much memory a model file and a session on it will take with these options, before anything is opened. Reads the
+ * header of the file only. That more is needed than the memory budget allows is no failure of this call.
+ *
+ * path: as of chord_model_open(). model_options, session_options: NULL is the defaults. plan, size: receives the record; size is
+ * sizeof(chord_plan).
+ *
+ * Statuses as of chord_model_open() and chord_session_new().
+ */
+chord_status chord_model_plan(const char *path,
+                              const chord_model_options *model_options,
+                              const chord_session_options *session_options,
+                              chord_plan *plan,
+                              size_t size,
+                              chord_error **err);
+
+/**
  * Makes an empty session. All memory that it will ever need is taken here.
  *
  * options: NULL is the defaults. session: receives it; the caller frees it with chord_session_free().
  *
- * CHORD_STATUS_OUT_OF_MEMORY: a shorter context needs less. CHORD_STATUS_INVALID_STATE: the model was opened for its
- * vocabulary alone.
+ * CHORD_STATUS_OUT_OF_MEMORY, CHORD_STATUS_OVER_BUDGET: a shorter context needs less (chord_model_plan() tells how much).
+ * CHORD_STATUS_INVALID_STATE: the model was opened for its vocabulary alone.
  */
 chord_status chord_session_new(const chord_model *model,
                                const chord_session_options *options,

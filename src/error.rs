@@ -41,6 +41,18 @@ pub enum Error {
     /// An allocation failed. Carries no text, so that reporting it allocates nothing.
     #[error("out of memory")]
     OutOfMemory,
+    /// The memory budget of a model does not allow it.
+    #[error("{what} needs {needed} bytes of memory, but of the budget of {budget} only {left} are left")]
+    OverBudget {
+        /// What was to be made.
+        what: &'static str,
+        /// Bytes that it takes.
+        needed: usize,
+        /// Bytes that nothing else takes.
+        left: usize,
+        /// The whole budget.
+        budget: usize,
+    },
     /// Bytes that are not what the format says; `offset` counts from the start of the file.
     #[error("{message} (at byte {offset})")]
     Malformed {

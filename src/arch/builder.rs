@@ -3,9 +3,9 @@
 use super::params::{Keys, Params};
 use super::program::{Input, Op, Product, Program, Register, Rope};
 use super::weights::{Binder, Matrix};
-use crate::error::{Result, try_vec};
+use crate::error::Result;
 use crate::gguf::File;
-use crate::kernels::{Activation, Kernels, RopeStyle};
+use crate::kernels::{Activation, RopeStyle};
 use crate::kv::KvShape;
 use crate::ops::{AttentionLayer, Norm, RopeParams};
 
@@ -101,11 +101,11 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// Hyper-parameters that are missing or wrong.
-    pub fn new(file: &'a File, kernels: &'a Kernels) -> Result<Builder<'a>> {
+    pub fn new(file: &'a File, bind: Binder<'a>) -> Result<Builder<'a>> {
         Ok(Builder {
             params: Params::read(file)?,
             keys: Keys::new(file.metadata())?,
-            bind: Binder::new(file, kernels),
+            bind,
             ops: Vec::new(),
             ropes: Vec::new(),
             attention: Vec::new(),
@@ -120,7 +120,8 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// See [`Program::new`].
     pub fn finish(self) -> Result<Program> {
-        Program::new(self.params, self.ops, self.width, self.ropes, self.attention, self.convolutions)
+        let decoded = self.bind.decoded();
+        Program::new(self.params, self.ops, self.width, self.ropes, self.attention, self.convolutions, decoded)
     }
 
     /// A new register. Registers are a stack: see [`Builder::release`].
@@ -159,7 +160,7 @@ impl<'a> Builder<'a> {
         let weight = self.bind.vector(&format!("{name}.weight"), width)?;
         let bias = match self.bind.optional_vector(&format!("{name}.bias"), width)? {
             Some(bias) => bias,
-            None => try_vec(width, 0.0)?,
+            None => self.bind.zeros(width)?,
         };
         let eps = self.keys.positive("attention.layer_norm_epsilon", None)? as f32;
         Ok(Norm { weight, bias: Some(bias), eps, group: width })
@@ -369,7 +370,7 @@ impl<'a> Builder<'a> {
             QkNorm::OptionalLayer => {
                 let weight = self.bind.vectors(&format!("{name}.weight"), width / head_dim, head_dim)?;
                 let eps = self.keys.positive("attention.layer_norm_epsilon", None)? as f32;
-                Ok(Some(Norm { weight, bias: Some(try_vec(width, 0.0)?), eps, group: head_dim }))
+                Ok(Some(Norm { weight, bias: Some(self.bind.zeros(width)?), eps, group: head_dim }))
             }
         }
     }

@@ -47,6 +47,7 @@ use crate::gguf::File;
 use crate::kernels::Kernels;
 use builder::Builder;
 use params::Keys;
+use weights::Binder;
 
 /// What builds the program of an architecture.
 type Build = fn(&mut Builder) -> Result<()>;
@@ -92,12 +93,24 @@ const ARCHITECTURES: &[(&str, Build)] = &[
 /// # Errors
 /// An unknown architecture, or a key or tensor that is missing, of the wrong type or shape.
 pub fn build(file: &File, kernels: &Kernels) -> Result<Program> {
+    program(file, Binder::new(file, kernels))
+}
+
+/// The same, but with zeros for what tensors hold: none of them is looked at. It cannot run, but all of its sizes are right.
+///
+/// # Errors
+/// As [`build`].
+pub fn outline(file: &File, kernels: &Kernels) -> Result<Program> {
+    program(file, Binder::outline(file, kernels))
+}
+
+fn program(file: &File, bind: Binder) -> Result<Program> {
     let name = Keys::new(file.metadata())?.architecture();
     let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) else {
         let names: Vec<_> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
         return Err(Error::Unsupported(format!("architecture \"{name}\" is not supported (supported: {})", names.join(", "))));
     };
-    let mut builder = Builder::new(file, kernels)?;
+    let mut builder = Builder::new(file, bind)?;
     build(&mut builder)?;
     builder.finish()
 }

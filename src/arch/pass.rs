@@ -10,7 +10,7 @@ use crate::ops::{
     Shared, ShortConvArgs, Source, add_gated, attention, embed, experts, linear, norm, per_head, place, rope, rope_and_store,
     short_conv, softcap,
 };
-use crate::tensor::Buffer;
+use crate::tensor::{Buffer, Memory};
 use std::ops::Range;
 
 /// Consecutive tokens of one session.
@@ -47,18 +47,19 @@ impl Scratch {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(program: &Program, batch: usize, context: usize, threads: usize) -> Result<Scratch> {
-        let angles = |rope: &RopeParams| {
-            Ok(AngleRows { cos: Buffer::new(rope.pairs() * batch)?, sin: Buffer::new(rope.pairs() * batch)? })
+    pub fn new(memory: &mut Memory, program: &Program, batch: usize, context: usize, threads: usize) -> Result<Scratch> {
+        let mut angles = |rope: &RopeParams| {
+            Ok(AngleRows { cos: memory.buffer(rope.pairs() * batch)?, sin: memory.buffer(rope.pairs() * batch)? })
         };
+        let angles = program.ropes.iter().map(&mut angles).collect::<Result<_>>()?;
         Ok(Scratch {
-            registers: Buffer::new(program.width * batch)?,
-            angles: program.ropes.iter().map(angles).collect::<Result<_>>()?,
-            rows: Buffer::new(program.widest * threads)?,
-            linear: LinearScratch::new(batch, program.depth, program.float, threads)?,
-            attention: AttentionScratch::new(threads, &program.attention, context)?,
-            experts: ExpertsScratch::new(threads, program.experts.iter().copied(), batch)?,
-            per_head: PerHeadScratch::new(threads, program.head_depth, batch)?,
+            registers: memory.buffer(program.width * batch)?,
+            angles,
+            rows: memory.buffer(program.widest * threads)?,
+            linear: LinearScratch::new(memory, batch, program.depth, program.float, threads)?,
+            attention: AttentionScratch::new(memory, threads, &program.attention, context)?,
+            experts: ExpertsScratch::new(memory, threads, program.experts.iter().copied(), batch)?,
+            per_head: PerHeadScratch::new(memory, threads, program.head_depth, batch)?,
             batch,
             context,
         })

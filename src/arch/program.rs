@@ -303,6 +303,8 @@ pub struct Program {
     pub experts: Vec<ExpertsShape>,
     /// Greatest input width of a product per head.
     pub head_depth: usize,
+    /// Bytes of vectors that were decoded from the file: gains, biases.
+    pub decoded: usize,
     /// Positions that the model knows at all: rows of a table of learned positions.
     pub positions: Option<usize>,
 }
@@ -319,6 +321,7 @@ impl Program {
         ropes: Vec<RopeParams>,
         attention: Vec<AttentionLayer>,
         convolutions: Vec<KvShape>,
+        decoded: usize,
     ) -> Result<Program> {
         let nonsense = |what: &str| Error::Internal(format!("architecture {} {what}", params.architecture));
         if !ops.iter().all(Op::registers_are_disjoint) {
@@ -347,6 +350,7 @@ impl Program {
                 .map(|op| if let Op::PerHead { weights, .. } = op { weights.depth } else { 0 })
                 .max()
                 .unwrap_or(0),
+            decoded,
             positions: ops.iter().find_map(positions),
             ops,
             params,

@@ -4,6 +4,7 @@ use crate::error::{Error, Result, try_vec};
 use crate::gguf::{File, TensorInfo};
 use crate::kernels::Kernels;
 use crate::ops::Weights;
+use std::cell::Cell;
 
 /// A bound weight matrix, or some rows of one. Its bytes stay in the file.
 #[derive(Clone, Debug)]
@@ -61,13 +62,28 @@ impl Matrix {
 pub struct Binder<'a> {
     file: &'a File,
     kernels: &'a Kernels,
+    /// Whether vectors are read, or zeros stand for them.
+    reads: bool,
+    decoded: Cell<usize>,
 }
 
 impl<'a> Binder<'a> {
     /// A binder over the file's tensors, for kernels that must support their types.
     #[must_use]
     pub fn new(file: &'a File, kernels: &'a Kernels) -> Binder<'a> {
-        Binder { file, kernels }
+        Binder { file, kernels, reads: true, decoded: Cell::new(0) }
+    }
+
+    /// One that does not look at tensors: vectors are zeros.
+    #[must_use]
+    pub fn outline(file: &'a File, kernels: &'a Kernels) -> Binder<'a> {
+        Binder { reads: false, ..Binder::new(file, kernels) }
+    }
+
+    /// Bytes of the vectors given out so far.
+    #[must_use]
+    pub fn decoded(&self) -> usize {
+        self.decoded.get()
     }
 
     /// A matrix of `rows` outputs and `depth` inputs.
@@ -128,8 +144,17 @@ impl<'a> Binder<'a> {
     }
 
     fn decode(&self, tensor: &TensorInfo, len: usize) -> Result<Vec<f32>> {
-        let mut values = try_vec(len, 0.0)?;
-        self.kernels.decode(tensor.dtype, self.file.data(tensor), &mut values);
+        let mut values = self.zeros(len)?;
+        if self.reads {
+            self.kernels.decode(tensor.dtype, self.file.data(tensor), &mut values);
+        }
+        Ok(values)
+    }
+
+    /// A vector that no tensor holds.
+    pub fn zeros(&self, len: usize) -> Result<Vec<f32>> {
+        let values = try_vec(len, 0.0)?;
+        self.decoded.set(self.decoded.get().saturating_add(len * size_of::<f32>()));
         Ok(values)
     }
 

@@ -33,6 +33,8 @@ pub enum chord_status {
     CHORD_STATUS_IO = -10,
     /// Memory ran out, or more than 65536 objects of one type are alive.
     CHORD_STATUS_OUT_OF_MEMORY = -11,
+    /// chord_model_options_set_memory_budget() does not allow it; the message has the numbers.
+    CHORD_STATUS_OVER_BUDGET = -12,
     /// The file breaks the GGUF format; chord_error_offset() is the place.
     CHORD_STATUS_MALFORMED = -20,
     /// A well-formed file that this release cannot run.
@@ -127,6 +129,7 @@ pub(super) fn status_of(failure: &Failure) -> chord_status {
         Error::Busy(_) => CHORD_STATUS_BUSY,
         Error::Io { .. } => CHORD_STATUS_IO,
         Error::OutOfMemory => CHORD_STATUS_OUT_OF_MEMORY,
+        Error::OverBudget { .. } => CHORD_STATUS_OVER_BUDGET,
         Error::Malformed { .. } => CHORD_STATUS_MALFORMED,
         Error::Unsupported(_) => CHORD_STATUS_UNSUPPORTED,
         Error::InvalidModel(_) => CHORD_STATUS_INVALID_MODEL,

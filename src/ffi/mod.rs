@@ -19,6 +19,7 @@ pub mod error;
 pub mod model;
 pub mod model_info;
 pub mod model_options;
+pub mod plan;
 pub mod quantize;
 pub mod session;
 pub mod session_options;

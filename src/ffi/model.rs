@@ -1,8 +1,8 @@
 //! Models: open, tokenize, free.
 
-use super::boundary::{self, Buffer, Call, Out, Result, check_flags, get, new_handle, shared, slice, string, text};
+use super::boundary::{self, Buffer, Call, Out, Result, check_flags, get, new_handle, slice, string, text};
 use super::error::{chord_error, chord_status};
-use super::model_options::chord_model_options;
+use super::model_options::{self, chord_model_options};
 use super::registry::{Handle, Registry};
 use super::version::level_name;
 use crate::model::{Model, ModelOptions};
@@ -60,8 +60,7 @@ fn open(
     open: impl FnOnce(&ModelOptions) -> crate::error::Result<Arc<Model>>,
 ) -> Result<()> {
     let out = Out::new("model", model)?;
-    let options = if options.is_null() { ModelOptions::default() } else { shared("options", &*get(options)?)?.clone() };
-    out.write(new_handle(open(&options)?)?);
+    out.write(new_handle(open(&model_options::options(options)?)?)?);
     Ok(())
 }
 
@@ -72,7 +71,7 @@ fn open(
 ///
 /// CHORD_STATUS_IO: the file cannot be read. CHORD_STATUS_MALFORMED: it breaks the format. CHORD_STATUS_UNSUPPORTED: its
 /// version, architecture, tensor type or tokenizer is not known here. CHORD_STATUS_INVALID_MODEL: something that the
-/// architecture needs is missing or has the wrong shape. CHORD_STATUS_OUT_OF_MEMORY.
+/// architecture needs is missing or has the wrong shape. CHORD_STATUS_OUT_OF_MEMORY. CHORD_STATUS_OVER_BUDGET.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_model_open(
     path: *const c_char,

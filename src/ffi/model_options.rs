@@ -1,6 +1,6 @@
 //! How a model is opened.
 
-use super::boundary::{self, Out, c_string, exclusive, get, new_handle, string};
+use super::boundary::{self, Out, Result, c_string, exclusive, get, new_handle, shared, string};
 use super::error::{chord_error, chord_status};
 use super::registry::{Handle, Registry};
 use crate::error::Error;
@@ -55,6 +55,11 @@ impl Handle for chord_model_options {
     fn registry() -> &'static Registry<Self> {
         &MODEL_OPTIONS
     }
+}
+
+/// The options behind a handle, or the defaults for NULL.
+pub(super) fn options(options: *const chord_model_options) -> Result<ModelOptions> {
+    if options.is_null() { Ok(ModelOptions::default()) } else { Ok(shared("options", &*get(options)?)?.clone()) }
 }
 
 /// Runs `set` on the options behind a handle.
@@ -188,6 +193,22 @@ pub unsafe extern "C" fn chord_model_options_set_default_pre_tokenizer(
 ) -> chord_status {
     set(options, err, |options| {
         options.set_default_pre_tokenizer(default_pre_tokenizer);
+        Ok(())
+    })
+}
+
+/// Limits the private memory that the model and all sessions on it take together, as chord_plan counts it. A model or session
+/// that would exceed it is refused with CHORD_STATUS_OVER_BUDGET before anything is taken for it.
+///
+/// bytes: 0, the default, is no limit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_memory_budget(
+    options: *mut chord_model_options,
+    bytes: u64,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_memory_budget(bytes);
         Ok(())
     })
 }

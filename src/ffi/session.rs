@@ -5,9 +5,9 @@ use super::chat::{self, chord_chat};
 use super::error::{chord_error, chord_status};
 use super::model::{CHORD_NO_TOKEN, chord_model, text_flags};
 use super::registry::{Handle, Registry};
-use super::session_options::chord_session_options;
+use super::session_options::{self, chord_session_options};
 use crate::error::Error;
-use crate::session::{Event, Session, SessionOptions};
+use crate::session::{Event, Session};
 use std::ffi::c_char;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,8 +104,8 @@ fn read<T>(default: T, session: *const chord_session, read: impl FnOnce(&State) 
 ///
 /// options: NULL is the defaults. session: receives it; the caller frees it with chord_session_free().
 ///
-/// CHORD_STATUS_OUT_OF_MEMORY: a shorter context needs less. CHORD_STATUS_INVALID_STATE: the model was opened for its
-/// vocabulary alone.
+/// CHORD_STATUS_OUT_OF_MEMORY, CHORD_STATUS_OVER_BUDGET: a shorter context needs less (chord_model_plan() tells how much).
+/// CHORD_STATUS_INVALID_STATE: the model was opened for its vocabulary alone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_session_new(
     model: *const chord_model,
@@ -116,8 +116,7 @@ pub unsafe extern "C" fn chord_session_new(
     boundary::status(err, |call| {
         let model = call.model(model)?;
         let out = Out::new("session", session)?;
-        let options = if options.is_null() { SessionOptions::default() } else { shared("options", &*get(options)?)?.clone() };
-        let session = Session::new(model, &options)?;
+        let session = Session::new(model, &session_options::options(options)?)?;
         let mut state = State { session, piece: Vec::new() };
         // Room for the text of any usual step, so that steps do not allocate.
         state.piece.try_reserve(4096).map_err(|_| Error::OutOfMemory)?;

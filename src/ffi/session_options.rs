@@ -1,6 +1,6 @@
 //! How a session works: context, cache, sampler.
 
-use super::boundary::{self, Out, exclusive, get, new_handle, text};
+use super::boundary::{self, Out, exclusive, get, new_handle, shared, text};
 use super::error::{chord_error, chord_status};
 use super::registry::{Handle, Registry};
 use crate::error::{Error, Result};
@@ -36,6 +36,11 @@ impl Handle for chord_session_options {
     fn registry() -> &'static Registry<Self> {
         &SESSION_OPTIONS
     }
+}
+
+/// The options behind a handle, or the defaults for NULL.
+pub(super) fn options(options: *const chord_session_options) -> boundary::Result<SessionOptions> {
+    if options.is_null() { Ok(SessionOptions::default()) } else { Ok(shared("options", &*get(options)?)?.clone()) }
 }
 
 /// Runs `set` on the options behind a handle.

@@ -67,6 +67,17 @@ impl Metadata {
         self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
+    /// Bytes of memory that the table takes, about; what it leaves in the file is not counted.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let ends = |value: &Value| match value {
+            Value::Array(Array::Strings(strings)) => strings.len() * size_of::<u32>(),
+            _ => 0,
+        };
+        let entry = |(key, value): &(String, Value)| size_of::<(String, Value)>() + size_of::<u32>() + key.len() + ends(value);
+        self.entries.iter().map(entry).sum()
+    }
+
     /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {

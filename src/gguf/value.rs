@@ -354,6 +354,12 @@ impl Strings {
         self.ends.is_empty()
     }
 
+    /// Bytes of all strings together.
+    #[must_use]
+    pub fn text_len(&self) -> usize {
+        self.view.len().saturating_sub(self.len() * STRING_HEADER as usize)
+    }
+
     /// String number `i`, which need not be UTF-8.
     #[must_use]
     pub fn get(&self, i: usize) -> Option<&[u8]> {

@@ -6,10 +6,10 @@
 //! Keys are stored dimension-major inside a block, so that vector lanes are positions; values position-major, so that
 //! lanes are dimensions.
 
-use crate::error::{Error, Result, try_vec};
+use crate::error::{Error, Result};
 use crate::kernels::KV_BLOCK;
 use crate::ops::{AttentionLayer, KvElement};
-use crate::tensor::Buffer;
+use crate::tensor::{Buffer, Memory};
 use half::f16;
 use std::sync::Arc;
 
@@ -97,12 +97,12 @@ impl Cache {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(shapes: &[KvShape], capacity: usize, batch: usize, kv_type: KvType) -> Result<Cache> {
+    pub fn new(memory: &mut Memory, shapes: &[KvShape], capacity: usize, batch: usize, kv_type: KvType) -> Result<Cache> {
         let blocks = capacity.div_ceil(KV_BLOCK);
         let kept = |shape: &KvShape| shape.window.map_or(blocks, |window| blocks.min((window + batch).div_ceil(KV_BLOCK) + 1));
         let layers = match kv_type {
-            KvType::F16 => Layers::F16(layers(shapes, blocks, kept)?),
-            KvType::F32 => Layers::F32(layers(shapes, blocks, kept)?),
+            KvType::F16 => Layers::F16(layers(memory, shapes, blocks, kept)?),
+            KvType::F32 => Layers::F32(layers(memory, shapes, blocks, kept)?),
         };
         let ring = |shape: &KvShape| Some(Ring { window: shape.window?, blocks: kept(shape) });
         let mut rings: Vec<Ring> = shapes.iter().filter_map(ring).filter(|ring| ring.blocks < blocks).collect();
@@ -154,30 +154,35 @@ impl Cache {
 }
 
 /// Storage of `kept` blocks for each layer; layers that keep equally many share a table.
-fn layers<T: KvElement>(shapes: &[KvShape], blocks: usize, kept: impl Fn(&KvShape) -> usize) -> Result<Vec<LayerCache<T>>> {
+fn layers<T: KvElement>(
+    memory: &mut Memory,
+    shapes: &[KvShape],
+    blocks: usize,
+    kept: impl Fn(&KvShape) -> usize,
+) -> Result<Vec<LayerCache<T>>> {
     let mut tables: Vec<(usize, Arc<[u32]>)> = Vec::new();
-    let mut table = |kept: usize| -> Result<Arc<[u32]>> {
+    let mut table = |memory: &mut Memory, kept: usize| -> Result<Arc<[u32]>> {
         if let Some((_, table)) = tables.iter().find(|(known, _)| *known == kept) {
             return Ok(Arc::clone(table));
         }
         let count = u32::try_from(kept).map_err(|_| Error::OutOfMemory)?;
-        let mut table = try_vec(blocks, 0)?;
+        let mut table = memory.vec(blocks, 0)?;
         table.iter_mut().zip((0..count).cycle()).for_each(|(entry, block)| *entry = block);
         tables.push((kept, table.into()));
         tables.last().map(|(_, table)| Arc::clone(table)).ok_or(Error::OutOfMemory)
     };
-    let layer = |shape: &KvShape| {
+    let mut layer = |shape: &KvShape| {
         let kept = kept(shape);
         let size = |dim: usize| -> Result<usize> {
             [dim, shape.heads, KV_BLOCK].iter().try_fold(kept, |size, &factor| size.checked_mul(factor)).ok_or(Error::OutOfMemory)
         };
         Ok(LayerCache {
-            keys: Buffer::new(size(shape.head_dim)?)?,
-            values: Buffer::new(size(shape.value_dim)?)?,
-            table: table(kept)?,
+            keys: memory.buffer(size(shape.head_dim)?)?,
+            values: memory.buffer(size(shape.value_dim)?)?,
+            table: table(memory, kept)?,
         })
     };
-    shapes.iter().map(layer).collect()
+    shapes.iter().map(&mut layer).collect()
 }
 
 #[cfg(test)]
@@ -188,7 +193,7 @@ mod tests {
     fn a_window_is_kept_as_long_as_nothing_overwrote_it() {
         let shape = KvShape { heads: 1, head_dim: 2, value_dim: 2, window: Some(100) };
         let full = KvShape { window: None, ..shape };
-        let mut cache = Cache::new(&[shape, full], 4096, 32, KvType::F32).unwrap();
+        let mut cache = Cache::new(&mut Memory::system(), &[shape, full], 4096, 32, KvType::F32).unwrap();
         let Layers::F32(layers) = &cache.layers else { unreachable!() };
         assert_eq!(layers.iter().map(|layer| layer.values.len()).collect::<Vec<_>>(), [2 * 256 * 2, 16 * 256 * 2]);
         assert_eq!(layers[0].table[..5], [0, 1, 0, 1, 0]);

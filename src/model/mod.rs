@@ -1,22 +1,27 @@
 //! An open model file: immutable, shared by every session on it.
 
+mod budget;
+mod footprint;
 mod log;
 mod options;
 mod quantize;
 
+pub use budget::Grant;
+pub use footprint::Footprint;
 pub use log::{LogLevel, LogSink};
 pub use options::ModelOptions;
 pub use quantize::{QuantizeOptions, QuantizedTensor, quantize};
 
 use crate::arch::{self, Op, Program};
 use crate::chat::Template;
-use crate::cpu::{self, Level};
+use crate::cpu::Level;
 use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Kernels;
 use crate::quant::Precision;
 use crate::threads::{Background, Pool};
 use crate::tokenizer::Tokenizer;
+use budget::Budget;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -29,6 +34,7 @@ pub struct Model {
     /// Makes weights resident.
     #[expect(dead_code, reason = "held for the thread that it is")]
     loader: Option<Background>,
+    budget: Budget,
     log: Option<LogSink>,
 }
 
@@ -50,8 +56,7 @@ impl Model {
     /// # Errors
     /// What [`File::open`] reports, an architecture or tensor that cannot be run, a tokenizer that is not known.
     pub fn open(path: &Path, options: &ModelOptions) -> Result<Arc<Model>> {
-        let file = if options.copy { File::open_copied(path) } else { File::open(path) };
-        file.and_then(|file| Model::build(file, options)).map_err(naming(path))
+        Model::open_with(options, || File::open(path), || File::open_copied(path)).map_err(naming(path))
     }
 
     /// Opens a model that lies in memory: borrowed, or copied by option.
@@ -63,20 +68,55 @@ impl Model {
     /// `data` must be readable for `size` bytes, and, unless `options.copy` is set, stay so and unchanged until the model
     /// and every session on it are gone.
     pub unsafe fn open_memory(data: *const u8, size: usize, options: &ModelOptions) -> Result<Arc<Model>> {
-        let file = if options.copy {
+        let copied = || {
             let mut bytes = Vec::new();
             bytes.try_reserve_exact(size).map_err(|_| Error::OutOfMemory)?;
             // SAFETY: readable by the caller's word.
             bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data, size) });
-            File::from_bytes(bytes)?
-        } else {
-            // SAFETY: the caller's word is the same as this function's.
-            unsafe { File::from_raw(data, size)? }
+            File::from_bytes(bytes)
         };
-        Model::build(file, options)
+        // SAFETY: the caller's word is the same as that function's; with `copy` the file does not outlive this call.
+        Model::open_with(options, || unsafe { File::from_raw(data, size) }, copied)
     }
 
-    fn build(file: File, options: &ModelOptions) -> Result<Arc<Model>> {
+    /// Opens the file where it is, or a copy of it, but not before it is known to fit the budget.
+    fn open_with(
+        options: &ModelOptions,
+        in_place: impl FnOnce() -> Result<File>,
+        copied: impl FnOnce() -> Result<File>,
+    ) -> Result<Arc<Model>> {
+        let in_place = if options.copy && options.memory_budget.is_none() { None } else { Some(in_place()?) };
+        let budget = in_place.as_ref().map_or_else(|| Ok(Budget::new(None)), |file| Model::budget(file, options))?;
+        let file = match in_place {
+            Some(file) if !options.copy => file,
+            _ => copied()?,
+        };
+        Model::build(file, budget, options)
+    }
+
+    /// What the options allow, and what of it the model takes.
+    fn budget(file: &File, options: &ModelOptions) -> Result<Budget> {
+        let budget = Budget::new(options.memory_budget);
+        if options.memory_budget.is_some() {
+            let footprint = Footprint::new(file, Model::outline(file, options)?.as_ref(), options)?;
+            budget.take("opening the model", footprint.opening)?;
+            budget.give_back(footprint.opening);
+            budget.take("the model", footprint.private())?;
+        }
+        Ok(budget)
+    }
+
+    /// The program of a file that runs with these options, with nothing read but the header (see [`arch::outline`]); `None` for a
+    /// vocabulary alone.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn outline(file: &File, options: &ModelOptions) -> Result<Option<Program>> {
+        let outline = || arch::outline(file, &Kernels::for_level(options.level()));
+        if options.vocab_only { Ok(None) } else { outline().map(Some) }
+    }
+
+    fn build(file: File, budget: Budget, options: &ModelOptions) -> Result<Arc<Model>> {
         // A file without any tokenizer can still be run by token ids.
         let tokenizer = match file.metadata().get("tokenizer.ggml.model") {
             Some(_) => {
@@ -90,7 +130,7 @@ impl Model {
             Some(engine) if options.resident && !options.copy => Some(load(&file, &engine.program, options.log.clone())?),
             _ => None,
         };
-        let model = Model { file, tokenizer, template: OnceLock::new(), engine, loader, log: options.log.clone() };
+        let model = Model { file, tokenizer, template: OnceLock::new(), engine, loader, budget, log: options.log.clone() };
         if let Some(engine) = &model.engine {
             model.log(LogLevel::Info, || {
                 format!(
@@ -224,9 +264,9 @@ fn naming(path: &Path) -> impl FnOnce(Error) -> Error {
 
 impl Engine {
     fn new(file: &File, options: &ModelOptions) -> Result<Engine> {
-        let kernels = Kernels::for_level(options.cpu_level.unwrap_or_else(cpu::detect));
+        let kernels = Kernels::for_level(options.level());
         let program = arch::build(file, &kernels)?;
-        let pool = Pool::new(options.threads.unwrap_or_else(cpu::cpu_budget))?;
+        let pool = Pool::new(options.threads())?;
         Ok(Engine { program, kernels, pool, precision: options.precision })
     }
 }

@@ -1,7 +1,7 @@
 //! How a model is opened.
 
 use super::LogSink;
-use crate::cpu::Level;
+use crate::cpu::{self, Level};
 use crate::error::{Error, Result};
 use crate::quant::Precision;
 
@@ -15,6 +15,7 @@ pub struct ModelOptions {
     pub(super) copy: bool,
     pub(super) resident: bool,
     pub(super) default_pre_tokenizer: bool,
+    pub(super) memory_budget: Option<usize>,
     pub(super) log: Option<LogSink>,
 }
 
@@ -73,6 +74,35 @@ impl ModelOptions {
     /// instead of refusing the file.
     pub fn set_default_pre_tokenizer(&mut self, default_pre_tokenizer: bool) {
         self.default_pre_tokenizer = default_pre_tokenizer;
+    }
+
+    /// The most bytes of private memory that the model and the sessions on it may take together, as plans count them; 0: no limit.
+    pub fn set_memory_budget(&mut self, bytes: u64) {
+        self.memory_budget = (bytes > 0).then(|| usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
+    /// The memory budget.
+    #[must_use]
+    pub fn memory_budget(&self) -> Option<usize> {
+        self.memory_budget
+    }
+
+    /// Threads that will share the work.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(cpu::cpu_budget)
+    }
+
+    /// The instruction-set level that will run.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.cpu_level.unwrap_or_else(cpu::detect)
+    }
+
+    /// Whether only metadata and tokenizer are opened.
+    #[must_use]
+    pub fn vocab_only(&self) -> bool {
+        self.vocab_only
     }
 
     /// Receives messages; `None`: nobody does.

@@ -6,7 +6,7 @@
 use super::{Machine, Shared};
 use crate::error::Result;
 use crate::kernels::{Adjust, AttendArgs, BlockMask, KV_BLOCK, Kernels, Partial};
-use crate::tensor::{Buffer, Zeroed};
+use crate::tensor::{Buffer, Memory, Zeroed};
 
 /// What a cache is made of.
 pub trait KvElement: Zeroed + Send + Sync + 'static {
@@ -96,16 +96,16 @@ impl AttentionScratch {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(threads: usize, layers: &[AttentionLayer], context: usize) -> Result<AttentionScratch> {
+    pub fn new(memory: &mut Memory, threads: usize, layers: &[AttentionLayer], context: usize) -> Result<AttentionScratch> {
         let greatest = |size: &dyn Fn(&AttentionLayer) -> usize| layers.iter().map(size).max().unwrap_or(0);
         let per_tile = greatest(&|layer| Room::size(layer));
         let queries = greatest(&|layer| tile_queries(layer.heads / layer.kv_heads));
         let state = greatest(&|layer| layer.heads * (layer.value_dim + 2));
         Ok(AttentionScratch {
-            tiles: Buffer::new(threads * per_tile)?,
+            tiles: memory.buffer(threads * per_tile)?,
             per_tile,
-            masks: Buffer::new(threads * queries * size_of::<BlockMask>() / size_of::<u64>())?,
-            partials: Buffer::new(context.div_ceil(KV_BLOCK) * state)?,
+            masks: memory.buffer(threads * queries * size_of::<BlockMask>() / size_of::<u64>())?,
+            partials: memory.buffer(context.div_ceil(KV_BLOCK) * state)?,
         })
     }
 }
@@ -377,7 +377,8 @@ mod tests {
         let value = noise(tokens * KV_HEADS * VALUE_DIM, 3);
         let mut keys = vec![T::ZERO; TABLE.len() * KV_HEADS * HEAD_DIM * KV_BLOCK];
         let mut values = vec![T::ZERO; TABLE.len() * KV_HEADS * VALUE_DIM * KV_BLOCK];
-        let mut scratch = AttentionScratch::new(threads, std::slice::from_ref(layer), TABLE.len() * KV_BLOCK).unwrap();
+        let (layers, context) = (std::slice::from_ref(layer), TABLE.len() * KV_BLOCK);
+        let mut scratch = AttentionScratch::new(&mut Memory::system(), threads, layers, context).unwrap();
         let mut out = vec![0.0; tokens * HEADS * VALUE_DIM];
         for start in (0..tokens).step_by(batch) {
             let tokens = batch.min(tokens - start);

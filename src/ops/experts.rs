@@ -3,10 +3,10 @@
 use super::linear::unit_rows;
 use super::route::{Pick, Router};
 use super::{Machine, Shared, Weights};
-use crate::error::{Error, Result, try_vec};
+use crate::error::Result;
 use crate::kernels::{Activation, Input, MatmulArgs};
 use crate::quant::{ActBlock, BLOCK};
-use crate::tensor::Buffer;
+use crate::tensor::{Buffer, Memory};
 
 /// One matrix of each expert, one below the other.
 #[derive(Clone, Copy)]
@@ -93,7 +93,12 @@ impl ExpertsScratch {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(threads: usize, layers: impl Iterator<Item = ExpertsShape>, batch: usize) -> Result<ExpertsScratch> {
+    pub fn new(
+        memory: &mut Memory,
+        threads: usize,
+        layers: impl Iterator<Item = ExpertsShape>,
+        batch: usize,
+    ) -> Result<ExpertsScratch> {
         let none = ExpertsShape { experts: 0, used: 0, width: 0, hidden: 0 };
         let ExpertsShape { experts, used, width, hidden } = layers.fold(none, |a, b| ExpertsShape {
             experts: a.experts.max(b.experts),
@@ -103,19 +108,17 @@ impl ExpertsScratch {
         });
         // As many visits at a time as there are tokens: memory does not grow with the experts of a token.
         let capacity = if used > 0 { batch.max(used) } else { 0 };
-        let mut runs = Vec::new();
-        runs.try_reserve_exact(experts).map_err(|_| Error::OutOfMemory)?;
         Ok(ExpertsScratch {
-            scores: Buffer::new(threads * experts)?,
-            picks: try_vec(batch * used, Pick::default())?,
-            visits: try_vec(batch * used, Visit::default())?,
-            places: try_vec(batch * used, 0)?,
-            next: try_vec(experts, 0)?,
-            runs,
-            blocks: try_vec(capacity * width.max(hidden).div_ceil(BLOCK), ActBlock::ZERO)?,
-            gate: Buffer::new(capacity * hidden)?,
-            up: Buffer::new(capacity * hidden)?,
-            rows: Buffer::new(capacity * width)?,
+            scores: memory.buffer(threads * experts)?,
+            picks: memory.vec(batch * used, Pick::default())?,
+            visits: memory.vec(batch * used, Visit::default())?,
+            places: memory.vec(batch * used, 0)?,
+            next: memory.vec(experts, 0)?,
+            runs: memory.room(experts)?,
+            blocks: memory.vec(capacity * width.max(hidden).div_ceil(BLOCK), ActBlock::ZERO)?,
+            gate: memory.buffer(capacity * hidden)?,
+            up: memory.buffer(capacity * hidden)?,
+            rows: memory.buffer(capacity * width)?,
             capacity,
         })
     }

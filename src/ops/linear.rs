@@ -2,10 +2,10 @@
 
 use super::Norm;
 use super::{Machine, Shared};
-use crate::error::{Result, try_vec};
+use crate::error::Result;
 use crate::kernels::{Activation, Input, MatmulArgs};
 use crate::quant::{ActBlock, BLOCK};
-use crate::tensor::{Buffer, Dtype};
+use crate::tensor::{Buffer, Dtype, Memory};
 
 /// A weight matrix as it stands in the file: `rows` outputs, `depth` inputs.
 #[derive(Clone, Copy)]
@@ -87,17 +87,11 @@ impl LinearScratch {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(tokens: usize, depth: usize, float: bool, threads: usize) -> Result<LinearScratch> {
+    pub fn new(memory: &mut Memory, tokens: usize, depth: usize, float: bool, threads: usize) -> Result<LinearScratch> {
         // Products with quantized weights need a row of floats per thread only while they quantize it.
         let rows = if float { tokens } else { 0 }.max(threads);
-        Ok(LinearScratch { blocks: try_vec(tokens * depth.div_ceil(BLOCK), ActBlock::ZERO)?, rows: Buffer::new(rows * depth)? })
-    }
-
-    /// Bytes that [`LinearScratch::new`] takes for the same arguments.
-    #[must_use]
-    pub fn bytes(tokens: usize, depth: usize, float: bool, threads: usize) -> usize {
-        let rows = if float { tokens } else { 0 }.max(threads);
-        tokens * depth.div_ceil(BLOCK) * size_of::<ActBlock>() + rows * depth * size_of::<f32>()
+        let blocks = memory.vec(tokens * depth.div_ceil(BLOCK), ActBlock::ZERO)?;
+        Ok(LinearScratch { blocks, rows: memory.buffer(rows * depth)? })
     }
 }
 

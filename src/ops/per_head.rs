@@ -1,10 +1,10 @@
 //! Products of single heads with matrices of their own, and what puts heads together: for latent attention.
 
 use super::{Machine, Shared, Weights};
-use crate::error::{Result, try_vec};
+use crate::error::Result;
 use crate::kernels::{Input, MatmulArgs};
 use crate::quant::{ActBlock, BLOCK};
-use crate::tensor::Buffer;
+use crate::tensor::{Buffer, Memory};
 
 /// Arguments of [`per_head`].
 pub struct PerHeadArgs<'a> {
@@ -32,9 +32,9 @@ impl PerHeadScratch {
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(threads: usize, depth: usize, tokens: usize) -> Result<PerHeadScratch> {
-        let blocks = try_vec(threads * tokens * depth.div_ceil(BLOCK), ActBlock::ZERO)?;
-        Ok(PerHeadScratch { blocks, rows: Buffer::new(threads * tokens * depth)?, threads })
+    pub fn new(memory: &mut Memory, threads: usize, depth: usize, tokens: usize) -> Result<PerHeadScratch> {
+        let blocks = memory.vec(threads * tokens * depth.div_ceil(BLOCK), ActBlock::ZERO)?;
+        Ok(PerHeadScratch { blocks, rows: memory.buffer(threads * tokens * depth)?, threads })
     }
 }
 

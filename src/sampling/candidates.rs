@@ -1,6 +1,7 @@
 //! The tokens still in the running, and how to cut them down without sorting the vocabulary.
 
-use crate::error::{Error, Result, try_vec};
+use crate::error::{Error, Result};
+use crate::tensor::Memory;
 
 /// Logits per chunk of the survey: small enough that the chunks of the best tokens hold little else.
 const CHUNK: usize = 64;
@@ -36,11 +37,14 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    pub(super) fn new(vocab: usize) -> Result<Self> {
-        let mut list = Vec::new();
-        list.try_reserve_exact(vocab).map_err(|_| Error::OutOfMemory)?;
-        let peaks = try_vec(vocab.div_ceil(CHUNK), 0.0)?;
-        Ok(Self { logits: try_vec(vocab, 0.0)?, peaks, max: 0.0, list, listed: false })
+    pub(super) fn new(memory: &mut Memory, vocab: usize) -> Result<Self> {
+        Ok(Self {
+            logits: memory.vec(vocab, 0.0)?,
+            peaks: memory.vec(vocab.div_ceil(CHUNK), 0.0)?,
+            max: 0.0,
+            list: memory.room(vocab)?,
+            listed: false,
+        })
     }
 
     /// Starts over with all tokens. [`survey`](Self::survey) must follow, when the logits are final.

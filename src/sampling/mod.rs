@@ -28,6 +28,7 @@ mod top_p;
 pub use options::SamplerOptions;
 
 use crate::error::{Error, Result};
+use crate::tensor::Memory;
 use candidates::Candidates;
 use penalties::Penalties;
 use rand_chacha::ChaCha8Rng;
@@ -42,11 +43,12 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler for logits of `vocab` tokens. All scratch memory (about 12 bytes per token) is taken here.
+    /// A sampler for logits of `vocab` tokens. All scratch memory (about 12 bytes per token of the vocabulary) is taken here, and
+    /// so is that for a history of `tokens`: up to there [`accept`](Self::accept) allocates nothing.
     ///
     /// # Errors
     /// A vocabulary that is empty or larger than token ids can count; out of memory.
-    pub fn new(options: &SamplerOptions, vocab: usize) -> Result<Self> {
+    pub fn new(memory: &mut Memory, options: &SamplerOptions, vocab: usize, tokens: usize) -> Result<Self> {
         if vocab == 0 || i32::try_from(vocab).is_err() {
             return Err(Error::InvalidArgument(format!("cannot sample from a vocabulary of {vocab} tokens")));
         }
@@ -55,18 +57,10 @@ impl Sampler {
         key[..8].copy_from_slice(&options.seed.to_le_bytes());
         Ok(Self {
             options: options.clone(),
-            candidates: Candidates::new(vocab)?,
-            penalties: Penalties::new(options, vocab)?,
+            candidates: Candidates::new(memory, vocab)?,
+            penalties: Penalties::new(memory, options, vocab, tokens)?,
             random: ChaCha8Rng::from_seed(key),
         })
-    }
-
-    /// Takes memory for a history of `tokens`, so that [`accept`](Self::accept) allocates nothing up to there.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn reserve(&mut self, tokens: usize) -> Result<()> {
-        self.penalties.reserve(tokens)
     }
 
     /// The token for the position after the last accepted one. `logits` holds one value per token of the vocabulary;
@@ -92,7 +86,7 @@ impl Sampler {
     /// Appends a token of the session, given or sampled, to the history.
     ///
     /// # Errors
-    /// Out of memory, only beyond what was [reserved](Self::reserve) and only with penalties on.
+    /// Out of memory, only beyond the history of [`Sampler::new`] and only with penalties on.
     pub fn accept(&mut self, token: i32) -> Result<()> {
         self.penalties.accept(token)
     }

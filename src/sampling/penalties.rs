@@ -1,7 +1,8 @@
 //! Repetition, frequency and presence penalties, and the history they look at.
 
 use super::SamplerOptions;
-use crate::error::{Error, Result, try_vec};
+use crate::error::{Error, Result};
+use crate::tensor::Memory;
 
 /// The history of a session as far as penalties need it.
 pub(super) struct Penalties {
@@ -17,23 +18,17 @@ pub(super) struct Penalties {
 }
 
 impl Penalties {
-    pub(super) fn new(options: &SamplerOptions, vocab: usize) -> Result<Self> {
+    pub(super) fn new(memory: &mut Memory, options: &SamplerOptions, vocab: usize, tokens: usize) -> Result<Self> {
+        let (vocab, tokens) = if options.penalizes() { (vocab, tokens) } else { (0, 0) };
         Ok(Self {
             repetition: options.repetition_penalty,
             frequency: options.frequency_penalty,
             presence: options.presence_penalty,
             window: options.penalty_window,
             position: 0,
-            history: Vec::new(),
-            counts: try_vec(if options.penalizes() { vocab } else { 0 }, 0)?,
+            history: memory.room(tokens)?,
+            counts: memory.vec(vocab, 0)?,
         })
-    }
-
-    pub(super) fn reserve(&mut self, tokens: usize) -> Result<()> {
-        if self.counts.is_empty() {
-            return Ok(());
-        }
-        self.history.try_reserve_exact(tokens.saturating_sub(self.history.len())).map_err(|_| Error::OutOfMemory)
     }
 
     pub(super) fn accept(&mut self, token: i32) -> Result<()> {

@@ -17,6 +17,10 @@ impl Numbers {
     }
 }
 
+fn new_sampler(options: &SamplerOptions, vocab: usize) -> Result<Sampler> {
+    Sampler::new(&mut Memory::system(), options, vocab, 0)
+}
+
 fn options(change: impl FnOnce(&mut SamplerOptions)) -> SamplerOptions {
     let mut options = SamplerOptions { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, ..SamplerOptions::default() };
     change(&mut options);
@@ -103,7 +107,7 @@ fn chain_equals_the_naive_one() {
             options.penalty_window = choose(&[0.0, 1.0, 5.0, 1e6]) as usize;
             options.seed = trial as u64;
         });
-        let mut sampler = Sampler::new(&options, vocab).unwrap();
+        let mut sampler = new_sampler(&options, vocab).unwrap();
         let history: Vec<i32> = (0..trial % 9).map(|_| (numbers.next() * vocab as f64 * 1.1) as i32).collect();
         history.iter().for_each(|&token| sampler.accept(token).unwrap());
         let distribution = reference(&options, &history, &logits);
@@ -131,7 +135,7 @@ fn draws_follow_the_distribution() {
         |options| (options.top_p, options.min_p) = (0.9, 0.02),
     ] {
         let options = options(change);
-        let mut sampler = Sampler::new(&options, logits.len()).unwrap();
+        let mut sampler = new_sampler(&options, logits.len()).unwrap();
         let mut counts = vec![0.0f64; logits.len()];
         let draws = 50_000;
         for _ in 0..draws {
@@ -169,7 +173,7 @@ fn rewinding_repeats() {
     });
     let mut numbers = Numbers(3);
     let logits: Vec<Vec<f32>> = (0..40).map(|_| numbers.logits(500, 3.0)).collect();
-    let mut sampler = Sampler::new(&options, 500).unwrap();
+    let mut sampler = new_sampler(&options, 500).unwrap();
     let run = |sampler: &mut Sampler| -> Vec<i32> {
         let from = sampler.position();
         let step = |logits: &Vec<f32>| {
@@ -189,13 +193,13 @@ fn rewinding_repeats() {
     assert_eq!(run(&mut sampler), all);
     let mut other = SamplerOptions::clone(&options);
     other.set_seed(1);
-    assert_ne!(run(&mut Sampler::new(&other, 500).unwrap()), all);
+    assert_ne!(run(&mut new_sampler(&other, 500).unwrap()), all);
 }
 
 /// Pins the stream of the seed: a change here changes every caller's texts.
 #[test]
 fn golden_draws() {
-    let mut sampler = Sampler::new(&options(|options| options.seed = 42), 1_000).unwrap();
+    let mut sampler = new_sampler(&options(|options| options.seed = 42), 1_000).unwrap();
     let tokens: Vec<i32> = (0..6)
         .map(|_| {
             let token = sampler.sample(&[0.0; 1_000]).unwrap();
@@ -212,19 +216,19 @@ fn ties_go_to_the_lower_id() {
     // Both zeros are the same number.
     (logits[70], logits[71], logits[150]) = (-0.0, 0.0, 0.0);
     let greedy = options(|options| options.temperature = 0.0);
-    assert_eq!(Sampler::new(&greedy, 200).unwrap().sample(&logits).unwrap(), 70);
+    assert_eq!(new_sampler(&greedy, 200).unwrap().sample(&logits).unwrap(), 70);
     for seed in 0..50 {
         let one = options(|options| (options.top_k, options.seed) = (1, seed));
-        assert_eq!(Sampler::new(&one, 200).unwrap().sample(&logits).unwrap(), 70);
+        assert_eq!(new_sampler(&one, 200).unwrap().sample(&logits).unwrap(), 70);
         let two = options(|options| (options.top_k, options.seed) = (2, seed));
-        assert!([70, 71].contains(&Sampler::new(&two, 200).unwrap().sample(&logits).unwrap()));
+        assert!([70, 71].contains(&new_sampler(&two, 200).unwrap().sample(&logits).unwrap()));
     }
 }
 
 #[test]
 fn bad_logits_are_errors() {
     for temperature in [0.0, 1.0] {
-        let mut sampler = Sampler::new(&options(|options| options.temperature = temperature), 100).unwrap();
+        let mut sampler = new_sampler(&options(|options| options.temperature = temperature), 100).unwrap();
         for (id, bad) in [(0, f32::NAN), (63, -f32::NAN), (99, f32::INFINITY)] {
             let mut logits = vec![1.0; 100];
             logits[id] = bad;
@@ -235,7 +239,7 @@ fn bad_logits_are_errors() {
         assert!(matches!(sampler.sample(&[0.0; 99]), Err(Error::InvalidArgument(_))));
         assert!(matches!(sampler.sample(&[0.0; 100]), Ok(0..100)));
     }
-    assert!(Sampler::new(&SamplerOptions::default(), 0).is_err());
+    assert!(new_sampler(&SamplerOptions::default(), 0).is_err());
 }
 
 #[test]

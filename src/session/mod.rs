@@ -4,17 +4,22 @@
 //! leaves it at a whole token, whatever happens.
 
 mod options;
+mod parts;
+mod plan;
 mod text;
 
 pub use options::SessionOptions;
+pub use plan::Plan;
 
 use crate::arch::{Pass, Scratch, Segment};
-use crate::error::{Error, Result, try_vec};
+use crate::error::{Error, Result};
 use crate::kv::Cache;
-use crate::model::{LogLevel, Model};
+use crate::model::{Grant, LogLevel, Model};
 use crate::ops::{Machine, Pace, Progress};
 use crate::sampling::Sampler;
+use crate::tensor::Memory;
 use crate::tokenizer::TextFlags;
+use parts::{Parts, Size};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -59,44 +64,47 @@ pub struct Session {
     batch: usize,
     /// Where the conversation starts that `append_chat` maintains.
     chat_start: Option<usize>,
+    /// What of the model's memory budget the session takes; the last to go.
+    #[expect(dead_code, reason = "held for what it stands for")]
+    grant: Grant,
 }
 
 impl Session {
     /// An empty session. Everything a step needs is allocated here.
     ///
     /// # Errors
-    /// Out of memory, a vocabulary-only model, an option out of the model's range.
+    /// Out of memory or over the model's memory budget, a vocabulary-only model, an option out of the model's range.
     pub fn new(model: Arc<Model>, options: &SessionOptions) -> Result<Session> {
         let engine = model.engine()?;
         let program = &engine.program;
-        let trained = program.params.context;
-        let context = options.context_length.unwrap_or(trained.min(SessionOptions::DEFAULT_CONTEXT));
-        if context > trained {
+        let (trained, size) = (program.params.context, Size::new(program, options)?);
+        if size.context > trained {
+            let context = size.context;
             model.log(LogLevel::Warn, || format!("a context of {context} is longer than the {trained} the model was trained on"));
         }
-        if let Some(positions) = program.positions.filter(|&positions| context > positions) {
-            return Err(Error::OutOfRange(format!("a context of {context}: the model has {positions} learned positions")));
-        }
-        let batch = options.batch_size.min(context);
-        let mut tokens = Vec::new();
-        tokens.try_reserve_exact(context).map_err(|_| Error::OutOfMemory)?;
-        let mut sampler = Sampler::new(&options.sampler, program.vocab)?;
-        sampler.reserve(context)?;
+        let parts = |memory: &mut Memory| Parts::new(memory, program, engine.pool.threads(), size, options);
+        let mut plan = Memory::plan();
+        parts(&mut plan)?;
+        let grant = model.grant("a session", plan.bytes())?;
+        let mut memory = Memory::system();
+        let Parts { cache, scratch, sampler, tokens, logits, text } = parts(&mut memory)?;
+        debug_assert_eq!(memory.bytes(), plan.bytes(), "what was planned is what is taken");
         Ok(Session {
             tokens,
-            cache: Cache::new(&program.kv, context, batch, options.kv_type)?,
-            scratch: Scratch::new(program, batch, context, engine.pool.threads())?,
+            cache,
+            scratch,
             stopped: None,
             sampler,
-            logits: try_vec(program.vocab, 0.0)?,
+            logits,
             has_logits: false,
             cancel: Arc::new(AtomicBool::new(false)),
-            text: TextStream::new(&options.stop, options.special_text)?,
+            text,
             last: None,
             generated: 0,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
-            batch,
+            batch: size.batch,
             chat_start: None,
+            grant,
             model,
         })
     }

@@ -2,6 +2,7 @@
 
 use crate::chat::overlap;
 use crate::error::Result;
+use crate::tensor::Memory;
 use crate::tokenizer::{Tokenizer, Utf8Stream};
 
 /// Room for the text of a token, so that steps do not allocate; longer ones still work.
@@ -23,14 +24,16 @@ pub(super) struct TextStream {
 }
 
 impl TextStream {
-    pub(super) fn new(stops: &[String], special: bool) -> Result<TextStream> {
+    pub(super) fn new(memory: &mut Memory, stops: &[String], special: bool) -> Result<TextStream> {
+        // A vector without elements is valid text.
+        let mut text = || Ok(String::from_utf8(memory.room(2 * TOKEN_BYTES)?).unwrap_or_default());
         Ok(TextStream {
+            held: text()?,
+            piece: text()?,
+            bytes: memory.room(TOKEN_BYTES)?,
             utf8: Utf8Stream::with_capacity(TOKEN_BYTES),
             stops: stops.to_vec(),
             special,
-            bytes: Vec::with_capacity(TOKEN_BYTES),
-            held: String::with_capacity(2 * TOKEN_BYTES),
-            piece: String::with_capacity(2 * TOKEN_BYTES),
             stopped: false,
         })
     }
@@ -86,6 +89,7 @@ impl TextStream {
 mod tests {
     use super::TextStream;
     use crate::gguf::{File, Item, Writer};
+    use crate::tensor::Memory;
     use crate::tokenizer::Tokenizer;
 
     #[test]
@@ -100,7 +104,7 @@ mod tests {
         writer.write(&mut bytes, |_, _| Ok(())).unwrap();
         let tokenizer = Tokenizer::from_metadata(File::from_bytes(bytes).unwrap().metadata()).unwrap();
         for (special, expected) in [(false, "aa"), (true, "a<|tool|>a")] {
-            let mut stream = TextStream::new(&[], special).unwrap();
+            let mut stream = TextStream::new(&mut Memory::system(), &[], special).unwrap();
             let mut text = String::new();
             for token in [4, 3, 4] {
                 stream.begin_step();

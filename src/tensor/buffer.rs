@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use half::f16;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// Types for which all-zero bytes are a value.
 ///
@@ -25,9 +25,18 @@ unsafe impl Zeroed for u8 {}
 pub struct Buffer<T: Zeroed> {
     data: NonNull<T>,
     len: usize,
-    /// What was allocated: more than the elements, because the system's allocator hands out untouched zero pages only for
-    /// its own alignment.
-    block: NonNull<u8>,
+    /// Where the elements lie.
+    block: Block,
+}
+
+/// What a buffer takes.
+#[derive(Clone, Copy)]
+enum Block {
+    /// From the allocator: more than the elements, because the system's hands out untouched zero pages only for its own
+    /// alignment.
+    Allocated(NonNull<u8>, Layout),
+    /// Pages of the system, this many bytes.
+    Mapped(usize),
 }
 
 // SAFETY: the buffer owns its elements, which are plain values.
@@ -39,6 +48,8 @@ unsafe impl<T: Zeroed + Sync> Sync for Buffer<T> {}
 const LINES: usize = 128;
 /// Size and alignment of huge pages; buffers from this size on have it.
 const HUGE: usize = 2 << 20;
+/// A multiple of every page size in use.
+const PAGE: usize = 64 << 10;
 
 impl<T: Zeroed> Buffer<T> {
     /// A buffer of `len` zeros.
@@ -46,33 +57,66 @@ impl<T: Zeroed> Buffer<T> {
     /// # Errors
     /// [`Error::OutOfMemory`] when the system has no room.
     pub fn new(len: usize) -> Result<Buffer<T>> {
-        let (layout, align) = Self::layout(len).ok_or(Error::OutOfMemory)?;
-        // SAFETY: the size is not zero, for there is room to align.
-        let block = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::OutOfMemory)?;
-        let padding = block.as_ptr().align_offset(align);
-        // SAFETY: less than `align` bytes, which the layout has in addition to the elements.
-        let data = unsafe { block.add(padding) };
-        #[cfg(target_os = "linux")]
-        if align == HUGE {
-            // SAFETY: the range was just allocated; the advice is only a hint.
-            unsafe { libc::madvise(data.as_ptr().cast(), layout.size() - align, libc::MADV_HUGEPAGE) };
-        }
+        let size = Self::footprint(len).ok_or(Error::OutOfMemory)?;
+        let block = if size >= HUGE { map(size) } else { allocate(size) };
+        let (data, block) = block.ok_or(Error::OutOfMemory)?;
         Ok(Buffer { data: data.cast(), len, block })
     }
 
-    /// What to allocate, and what to align the elements to.
-    fn layout(len: usize) -> Option<(Layout, usize)> {
+    /// Bytes that a buffer of `len` elements takes; `None` when no address is that large.
+    #[must_use]
+    pub fn footprint(len: usize) -> Option<usize> {
         let bytes = len.checked_mul(size_of::<T>())?;
-        let align = if bytes >= HUGE { HUGE } else { LINES };
-        Some((Layout::from_size_align(bytes.checked_add(align)?, align_of::<T>()).ok()?, align))
+        if bytes.checked_add(LINES)? < HUGE { Some(bytes + LINES) } else { bytes.max(HUGE).checked_next_multiple_of(PAGE) }
+    }
+}
+
+/// Zeros of the allocator.
+fn allocate(size: usize) -> Option<(NonNull<u8>, Block)> {
+    let layout = Layout::from_size_align(size, align_of::<u64>()).ok()?;
+    // SAFETY: the size is not zero, for there is room to align.
+    let block = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+    // SAFETY: less than `LINES` bytes, which the size has in addition to the elements.
+    let data = unsafe { block.add(block.as_ptr().align_offset(LINES)) };
+    Some((data, Block::Allocated(block, layout)))
+}
+
+/// Zero pages of the system. From it rather than the allocator, because they shall be aligned without taking more than they
+/// hold, and go back when they are freed.
+fn map(size: usize) -> Option<(NonNull<u8>, Block)> {
+    let whole = size.checked_add(HUGE).filter(|&whole| whole <= isize::MAX as usize)?;
+    // Addresses first, in which the place can be chosen, then memory.
+    // SAFETY: a new mapping, at no particular place.
+    let start = unsafe { libc::mmap(ptr::null_mut(), whole, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    let before = start.cast::<u8>().align_offset(HUGE);
+    // SAFETY: all within the mapping, of which nobody knows but this function; the advice is only a hint.
+    unsafe {
+        let data = start.byte_add(before);
+        for (part, size) in [(start, before), (data.byte_add(size), HUGE - before)] {
+            if size > 0 {
+                libc::munmap(part, size);
+            }
+        }
+        if libc::mprotect(data, size, libc::PROT_READ | libc::PROT_WRITE) != 0 {
+            libc::munmap(data, size);
+            return None;
+        }
+        #[cfg(target_os = "linux")]
+        libc::madvise(data, size, libc::MADV_HUGEPAGE);
+        Some((NonNull::new(data.cast())?, Block::Mapped(size)))
     }
 }
 
 impl<T: Zeroed> Drop for Buffer<T> {
     fn drop(&mut self) {
-        if let Some((layout, _)) = Self::layout(self.len) {
-            // SAFETY: allocated in `new` with this layout.
-            unsafe { dealloc(self.block.as_ptr(), layout) }
+        match self.block {
+            // SAFETY: allocated in `allocate` with this layout.
+            Block::Allocated(block, layout) => unsafe { dealloc(block.as_ptr(), layout) },
+            // SAFETY: mapped in `map` with this size.
+            Block::Mapped(size) => _ = unsafe { libc::munmap(self.data.as_ptr().cast(), size) },
         }
     }
 }

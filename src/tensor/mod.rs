@@ -2,6 +2,8 @@
 
 mod buffer;
 mod dtype;
+mod memory;
 
 pub use buffer::{Buffer, Zeroed};
 pub use dtype::Dtype;
+pub use memory::Memory;

@@ -63,6 +63,9 @@ fn is_chinese(character: char) -> bool {
 }
 
 impl Characters {
+    /// Bytes of the table.
+    pub(super) const SIZE: usize = PAGES * size_of::<OnceLock<[Effect; PAGE]>>();
+
     /// The table for a vocabulary of lower-case words, of words without accents, of both or neither.
     pub(super) fn new(lowercase: bool, strip_accents: bool) -> Result<Self> {
         Ok(Characters {

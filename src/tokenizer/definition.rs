@@ -159,6 +159,11 @@ fn views(strings: &Strings) -> Result<Vec<&[u8]>> {
     Ok(views)
 }
 
+/// How the tokenizer of this metadata works.
+pub(super) fn model(metadata: &Metadata) -> Result<Model> {
+    defaults(metadata).map(|defaults| defaults.model)
+}
+
 /// An array that must have an element per token, if it is there at all.
 fn per_token<T>(key: &str, values: Option<Vec<T>>, tokens: usize) -> Result<Vec<T>> {
     let values = values.unwrap_or_default();

@@ -13,6 +13,7 @@ mod byte_level;
 mod characters;
 mod charsmap;
 mod definition;
+mod footprint;
 mod longest;
 mod marks;
 mod merge;
@@ -27,6 +28,9 @@ mod vocab;
 mod word;
 mod wordpiece;
 
+pub use footprint::Footprint;
+pub use utf8::Utf8Stream;
+
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -38,7 +42,6 @@ use merge::Merger;
 use special::Specials;
 use spm::Spm;
 use unigram::Unigram;
-pub use utf8::Utf8Stream;
 use vocab::{Kind, Vocab};
 use word::push;
 use wordpiece::WordPiece;

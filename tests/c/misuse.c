@@ -24,6 +24,7 @@ static void bad_handle(void *handle, enum type own)
     size_t size = 99;
     chord_event event = CHORD_EVENT_TOKEN;
     chord_tensor_info info;
+    chord_plan plan;
     chord_session *new_session = NULL;
     chord_chat *new_chat = NULL;
     chord_answer *new_answer = NULL;
@@ -46,12 +47,14 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_model_options_set_copy(model_options, true, &err));
         INVALID(chord_model_options_set_resident(model_options, true, &err));
         INVALID(chord_model_options_set_default_pre_tokenizer(model_options, true, &err));
+        INVALID(chord_model_options_set_memory_budget(model_options, 1, &err));
         INVALID(chord_model_options_set_log(model_options, NULL, NULL, &err));
         chord_model_options_free(model_options);
     }
     if (handle && own != MODEL_OPTIONS) {
         INVALID(chord_model_open("nothing.gguf", model_options, &new_model, &err));
         INVALID(chord_model_open_memory(text, 4, model_options, &new_model, &err));
+        INVALID(chord_model_plan("nothing.gguf", model_options, NULL, &plan, sizeof plan, &err));
     }
     if (own != MODEL) {
         INVALID(chord_model_tokenize(model, "a", 1, 0, tokens, 2, &size, &err));
@@ -216,6 +219,7 @@ static void with_model(const char *path, chord_model *model)
     chord_session *session = greedy_session(model, 64, 8);
     chord_session *again = NULL;
     chord_tensor_info info;
+    chord_plan plan;
     char text[4096];
     int32_t tokens[64];
     int32_t outside = (int32_t)chord_model_vocab_size(model);
@@ -223,6 +227,11 @@ static void with_model(const char *path, chord_model *model)
     chord_event event = CHORD_EVENT_TOKEN;
 
     ARGUMENT(chord_model_open(NULL, NULL, &model, &err), "path is NULL");
+    ARGUMENT(chord_model_plan(NULL, NULL, NULL, &plan, sizeof plan, &err), "path is NULL");
+    ARGUMENT(chord_model_plan(path, NULL, NULL, NULL, sizeof plan, &err), "plan is NULL");
+    ARGUMENT(chord_model_plan(path, NULL, NULL, &plan, 8, &err), "size 8");
+    FAILS(chord_model_plan(path, NULL, (chord_session_options *)model, &plan, sizeof plan, &err), CHORD_STATUS_INVALID_HANDLE,
+          "options");
     ARGUMENT(chord_model_open(path, NULL, NULL, &err), "model is NULL");
     ARGUMENT(chord_model_open_memory(NULL, 5, NULL, &model, &err), "data is NULL");
     ARGUMENT(chord_model_open_memory(text, SIZE_MAX, NULL, &model, &err), "length of data");

@@ -1,11 +1,12 @@
 //! What a piece of code holds, on its own thread or in the whole process.
 //!
-//! A test that has this module replaces the C library's allocator, below that of Rust, by one that counts.
+//! A test that has this module replaces the C library's allocator, below that of Rust, by one that counts; pages that are asked
+//! of the system directly count too, if they can be written.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 #[derive(Clone, Copy, Default)]
 struct Tally {
@@ -99,6 +100,47 @@ unsafe extern "C" fn free(block: *mut c_void) {
     count(-size(block));
     // SAFETY: as this function's.
     unsafe { __libc_free(block) }
+}
+
+/// Where pages that count begin; 0: nowhere.
+static PAGES: [AtomicUsize; 4096] = [const { AtomicUsize::new(0) }; 4096];
+
+/// Puts `new` in the place of `old`.
+fn exchange(old: usize, new: usize) -> bool {
+    PAGES.iter().any(|place| place.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok())
+}
+
+/// Counts pages that can be written.
+fn count_pages(pages: *mut c_void, size: usize, access: c_int) {
+    if access & libc::PROT_WRITE != 0 && exchange(0, pages.addr()) {
+        count(size as isize);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mmap(at: *mut c_void, size: usize, access: c_int, flags: c_int, file: c_int, offset: i64) -> *mut c_void {
+    // SAFETY: as this function's.
+    let pages = unsafe { libc::syscall(libc::SYS_mmap, at, size, access, flags, file, offset) } as *mut c_void;
+    if pages != libc::MAP_FAILED {
+        count_pages(pages, size, access);
+    }
+    pages
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn mprotect(pages: *mut c_void, size: usize, access: c_int) -> c_int {
+    count_pages(pages, size, access);
+    // SAFETY: as this function's.
+    unsafe { libc::syscall(libc::SYS_mprotect, pages, size, access) as c_int }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn munmap(pages: *mut c_void, size: usize) -> c_int {
+    if exchange(pages.addr(), 0) {
+        count(-(size as isize));
+    }
+    // SAFETY: as this function's.
+    unsafe { libc::syscall(libc::SYS_munmap, pages, size) as c_int }
 }
 
 /// The most bytes that `run` holds at a time, beyond what was held before.

@@ -1,0 +1,53 @@
+//! What a tokenizer takes, from the lengths of its tables alone.
+
+use super::characters::Characters;
+use super::definition::{Model, model};
+use crate::error::Result;
+use crate::gguf::Metadata;
+
+/// Bytes of private memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Of the tokenizer.
+    pub held: usize,
+    /// More than that while it is made.
+    pub building: usize,
+}
+
+/// A slot of an [`super::arena::Index`], of which at most half are used.
+const SLOT: usize = 16;
+/// A pair of tokens with what it merges into, and a byte to find it by; at most seven of eight are used.
+const PAIR: usize = 16 + 1;
+/// A trie, per byte of its strings: they share their beginnings.
+const NODES: usize = 3;
+/// The compiled patterns of a pre-tokenizer.
+const SPLITTER: usize = 80 << 10;
+
+impl Footprint {
+    /// An estimate for the tokenizer of this metadata; nothing, where there is none.
+    ///
+    /// # Errors
+    /// Tables of wrong types, a kind of tokenizer that is not known.
+    pub fn new(metadata: &Metadata) -> Result<Footprint> {
+        if metadata.get("tokenizer.ggml.model").is_none() {
+            return Ok(Footprint::default());
+        }
+        let tokens = metadata.strings("tokenizer.ggml.tokens")?;
+        let (count, text) = tokens.map_or((0, 0), |tokens| (tokens.len(), tokens.text_len()));
+        let merges = metadata.strings("tokenizer.ggml.merges")?.map_or(0, |merges| merges.len());
+        // Texts and what they stand for, each with a table of ends, and the kinds.
+        let vocab = 2 * (text + 4 * count) + count;
+        let index = (2 * count).next_power_of_two() * SLOT;
+        let table = if merges > 0 { (merges * 8 / 7).next_power_of_two() * PAIR } else { 0 };
+        let held = vocab
+            + match model(metadata)? {
+                Model::Spm => index + 5 * count,
+                Model::Bpe => index + count + table + SPLITTER,
+                Model::WordPiece => text * NODES + Characters::SIZE,
+                Model::Longest => text * NODES,
+                Model::Unigram => 4 * count + text * NODES,
+            };
+        // Slices of texts and merges, kinds and scores.
+        Ok(Footprint { held, building: 16 * (count + merges) + 8 * count })
+    }
+}
