@@ -227,6 +227,33 @@ typedef int32_t chord_kv_type;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/** How the vectors of a text's tokens become its embedding. */
+enum chord_pooling
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /** As the model file says; the mean where it says nothing. */
+    CHORD_POOLING_DEFAULT = 0,
+    /** Not at all: each token keeps a vector of its own. */
+    CHORD_POOLING_NONE = 1,
+    /** Their mean. */
+    CHORD_POOLING_MEAN = 2,
+    /** That of the first token. */
+    CHORD_POOLING_CLS = 3,
+    /** That of the last token. */
+    CHORD_POOLING_LAST = 4,
+    /** As the model's classifier has it, which makes a score for each of its labels: what models that rank texts are for. */
+    CHORD_POOLING_RANK = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum chord_pooling chord_pooling;
+#else
+typedef int32_t chord_pooling;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 /** What a step did. Later releases may add values. */
 enum chord_event
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -847,6 +874,23 @@ chord_status chord_session_options_set_max_tokens(chord_session_options *options
                                                   chord_error **err);
 
 /**
+ * Makes a session for embeddings (chord_session_embedding()) in place of answers. Without this call only models that cannot
+ * generate have such sessions.
+ *
+ * pooling: CHORD_POOLING_DEFAULT, or another way than the model's own.
+ */
+chord_status chord_session_options_set_pooling(chord_session_options *options,
+                                               chord_pooling pooling,
+                                               chord_error **err);
+
+/**
+ * Whether embeddings have a length of 1, so that the sum of products of two is the cosine of their angle.
+ *
+ * unit_length: the default is true. Scores of CHORD_POOLING_RANK stay as they are.
+ */
+chord_status chord_session_options_set_unit_length(chord_session_options *options, bool unit_length, chord_error **err);
+
+/**
  * Adds a text that ends the generation with CHORD_EVENT_STOP. It is found across tokens and does not come out. There can be
  * 64 of them.
  *
@@ -942,7 +986,8 @@ chord_status chord_model_plan(const char *path,
  * options: NULL is the defaults. session: receives it; the caller frees it with chord_session_free().
  *
  * CHORD_STATUS_OUT_OF_MEMORY, CHORD_STATUS_OVER_BUDGET: a shorter context needs less (chord_model_plan() tells how much).
- * CHORD_STATUS_INVALID_STATE: the model was opened for its vocabulary alone.
+ * CHORD_STATUS_INVALID_STATE: the model was opened for its vocabulary alone. CHORD_STATUS_UNSUPPORTED: CHORD_POOLING_RANK
+ * with a model that has no classifier.
  */
 chord_status chord_session_new(const chord_model *model,
                                const chord_session_options *options,
@@ -1004,7 +1049,8 @@ chord_status chord_session_eval(chord_session *session, chord_error **err);
  *
  * event: receives what happened.
  *
- * CHORD_STATUS_INVALID_STATE: the session is empty. After a failure the session is at its last whole token.
+ * CHORD_STATUS_INVALID_STATE: the session is empty, or it makes embeddings. After a failure the session is at its last
+ * whole token.
  */
 chord_status chord_session_step(chord_session *session, chord_event *event, chord_error **err);
 
@@ -1028,11 +1074,27 @@ chord_status chord_session_step_for(chord_session *session,
  *
  * count: receives how many; NULL is fine.
  *
- * NULL, and a count of 0: nothing was evaluated since the session was made or rewound, or no session.
+ * NULL, and a count of 0: nothing was evaluated since the session was made or rewound, it makes embeddings, or no session.
  *
  * Borrowed until the next call that changes the session.
  */
-const float *chord_session_logits(const chord_session *session, size_t *count);
+const float *chord_session_logits(const chord_session *session,
+                                  size_t *count);
+
+/**
+ * The embedding of the text that chord_session_eval() evaluated: append a text, evaluate, read, and empty the session by
+ * chord_session_rewind() for the next one.
+ *
+ * count: receives how many values; NULL is fine. CHORD_POOLING_NONE: as many for each token, one token after the other;
+ * CHORD_POOLING_RANK: one for each label of the classifier.
+ *
+ * NULL, and a count of 0: nothing was evaluated since the session was made or rewound, it makes no embeddings
+ * (chord_session_options_set_pooling()), or no session.
+ *
+ * Borrowed until the next call that changes the session.
+ */
+const float *chord_session_embedding(const chord_session *session,
+                                     size_t *count);
 
 /** The token that the last step sampled. CHORD_NO_TOKEN: none since the session was made or rewound, or no session. */
 int32_t chord_session_token(const chord_session *session);

@@ -1,13 +1,13 @@
 //! Writes programs down: registers, norms, and the blocks that transformers are made of.
 
 use super::params::{Keys, Params};
-use super::program::{Input, Op, Product, Program, Register, Rope};
+use super::program::{Head, HeadLayer, Input, Op, Product, Program, Register, Rope, Slots};
 use super::weights::{Binder, Matrix};
 use crate::error::Result;
 use crate::gguf::File;
 use crate::kernels::{Activation, RopeStyle};
 use crate::kv::KvShape;
-use crate::ops::{AttentionLayer, Norm, RopeParams};
+use crate::ops::{AttentionLayer, Norm, Pooling, RopeParams};
 
 /// Writes a program down.
 pub struct Builder<'a> {
@@ -38,6 +38,8 @@ pub enum QkNorm {
     RmsAfterRope,
     /// Layer norm of heads, each with gains of its own, where the file has them.
     OptionalLayer,
+    /// Layer norm of all heads at once, where the file has it.
+    OptionalWhole,
 }
 
 /// What makes an attention block differ from the plain one.
@@ -120,8 +122,53 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// See [`Program::new`].
     pub fn finish(self) -> Result<Program> {
+        let head = self.head()?;
         let decoded = self.bind.decoded();
-        Program::new(self.params, self.ops, self.width, self.ropes, self.attention, self.convolutions, decoded)
+        Program::new(self.params, self.ops, self.width, self.ropes, self.attention, self.convolutions, head, decoded)
+    }
+
+    /// What embeddings go through behind the pooling. Two layers are what most classifiers have; models made from decoders
+    /// have the second one only, and their labels are answers.
+    fn head(&self) -> Result<Head> {
+        let architecture = self.params.architecture.as_str();
+        let modern = architecture == "modern-bert";
+        let layers = |names: [&str; 2]| -> Result<Vec<HeadLayer>> {
+            let mut depth = self.params.width;
+            let named = names.iter().filter(|name| self.bind.has(&format!("{name}.weight")));
+            named.map(|name| self.head_layer(name, &mut depth)).collect()
+        };
+        let mut classifier = layers(["cls", "cls.output"])?;
+        if let Some(first) = classifier.first_mut().filter(|_| self.bind.has("cls.weight")) {
+            first.activation = Some(if modern { Activation::GeluErf } else { Activation::Tanh });
+        }
+        if let [first, second] = &mut *classifier
+            && self.bind.has("cls.norm.weight")
+        {
+            second.norm = Some(self.layer_norm("cls.norm", first.matrix.rows)?);
+        }
+        let classified = match self.keys.pooling("classifier.pooling_type")? {
+            Some(pooling @ (Pooling::Mean | Pooling::Cls | Pooling::Last)) => pooling,
+            _ if self.params.causal => Pooling::Last,
+            _ if modern => Pooling::Mean,
+            _ => Pooling::Cls,
+        };
+        Ok(Head {
+            pooling: self.keys.pooling("pooling_type")?,
+            classifier,
+            classified,
+            softmax: architecture == "qwen3",
+            projection: layers(["dense_2", "dense_3"])?,
+        })
+    }
+
+    /// A layer of `depth` inputs; `depth` becomes the number of its outputs.
+    fn head_layer(&self, name: &str, depth: &mut usize) -> Result<HeadLayer> {
+        let weight = format!("{name}.weight");
+        let rows = self.bind.rows(&weight, *depth)?;
+        let matrix = self.bind.matrix(&weight, rows, *depth)?;
+        let bias = self.bind.optional_vector(&format!("{name}.bias"), rows)?;
+        *depth = rows;
+        Ok(HeadLayer { norm: None, matrix, bias, activation: None })
     }
 
     /// A new register. Registers are a stack: see [`Builder::release`].
@@ -196,9 +243,14 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::rms_norm`].
     pub fn embed(&mut self, scale: f32) -> Result<Register> {
-        let out = self.register(self.params.width);
-        let table = self.vocabulary("token_embd.weight")?;
-        self.ops.push(Op::Embed { table, positions: None, scale, out });
+        self.embedding(scale, None, None)
+    }
+
+    fn embedding(&mut self, scale: f32, positions: Option<&str>, each: Option<Vec<f32>>) -> Result<Register> {
+        let width = self.params.width;
+        let positions = positions.map(|name| self.bind.matrix(name, self.bind.rows(name, width)?, width)).transpose()?;
+        let (table, out) = (self.vocabulary("token_embd.weight")?, self.register(width));
+        self.ops.push(Op::Embed { table, positions, each, scale, out });
         Ok(out)
     }
 
@@ -207,18 +259,34 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::rms_norm`].
     pub fn embed_with_positions(&mut self, name: &str) -> Result<Register> {
-        let width = self.params.width;
-        let rows = self.bind.rows(name, width)?;
-        let positions = Some(self.bind.matrix(name, rows, width)?);
-        let (table, out) = (self.vocabulary("token_embd.weight")?, self.register(width));
-        self.ops.push(Op::Embed { table, positions, scale: 1.0, out });
-        Ok(out)
+        self.embedding(1.0, Some(name), None)
+    }
+
+    /// Embedded tokens plus the first row of the table of types, where the file has one, and the rows of their positions in
+    /// the table `positions`, if it is given.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn embed_with_types(&mut self, positions: Option<&str>) -> Result<Register> {
+        let (name, width) = ("token_types.weight", self.params.width);
+        let types = if self.bind.has(name) { Some(self.bind.vectors(name, self.bind.rows(name, width)?, width)?) } else { None };
+        let first = types.map(|mut types| {
+            types.truncate(width);
+            types
+        });
+        self.embedding(1.0, positions, first)
     }
 
     /// A table of one row per token.
     fn vocabulary(&self, name: &str) -> Result<Matrix> {
         let vocab = self.bind.rows("token_embd.weight", self.params.width)?;
         self.bind.matrix(name, vocab, self.params.width)
+    }
+
+    /// The end of a model that makes embeddings: a last norm, where there is one, and pooling.
+    pub fn pool(&mut self, x: Register, norm: Option<Norm>) {
+        let norm = norm.map(|norm| (norm, self.register(x.width)));
+        self.ops.push(Op::Pool { x, norm });
     }
 
     /// Final norm and logits, multiplied by `scale`, then capped unless `cap` is 0. Without a matrix of its own, the output
@@ -230,6 +298,7 @@ impl<'a> Builder<'a> {
         let name = if self.bind.has("output.weight") { "output.weight" } else { "token_embd.weight" };
         let table = self.vocabulary(name)?;
         let bias = self.bind.optional_vector("output.bias", table.rows)?;
+        self.pool(x, Some(norm.clone()));
         self.ops.push(Op::Logits { x, norm, table, bias, scale, cap });
         Ok(())
     }
@@ -333,6 +402,7 @@ impl<'a> Builder<'a> {
             value_dim,
             scale: style.scale.unwrap_or_else(|| (1.0 / (head_dim as f64).sqrt()) as f32),
             window: style.window,
+            bidirectional: !self.params.causal,
             cap: style.cap,
             slopes: style.slopes,
             sinks,
@@ -366,7 +436,8 @@ impl<'a> Builder<'a> {
                 let len = self.bind.len(&format!("{name}.weight"))?;
                 self.rms_norm(&name, if len == head_dim { head_dim } else { width }).map(Some)
             }
-            QkNorm::OptionalLayer if !self.bind.has(&format!("{name}.weight")) => Ok(None),
+            _ if !self.bind.has(&format!("{name}.weight")) => Ok(None),
+            QkNorm::OptionalWhole => self.layer_norm(&name, width).map(Some),
             QkNorm::OptionalLayer => {
                 let weight = self.bind.vectors(&format!("{name}.weight"), width / head_dim, head_dim)?;
                 let eps = self.keys.positive("attention.layer_norm_epsilon", None)? as f32;
@@ -401,6 +472,24 @@ impl<'a> Builder<'a> {
         self.output(layer, &down, hidden, width, to.into())?;
         self.release(mark);
         Ok(())
+    }
+
+    /// Normalizes a register in place.
+    pub fn normalize(&mut self, out: Register, norm: Norm) {
+        self.ops.push(Op::Norm { x: None, norm, out, residual: None });
+    }
+
+    /// Adds `x`, normalized, to `stream`.
+    pub fn add_normalized(&mut self, x: Register, norm: Norm, stream: Register) {
+        self.ops.push(Op::Norm { x: None, norm, out: x, residual: Some(stream) });
+    }
+
+    /// A copy of a register.
+    pub fn copied(&mut self, register: Register) -> Register {
+        let out = self.register(register.width);
+        let whole = |register: Register| Slots { register, head: register.width, offset: 0 };
+        self.ops.push(Op::Place { x: whole(register), out: whole(out), len: register.width });
+        out
     }
 
     /// The plain feed-forward block with this function.

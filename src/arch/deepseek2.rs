@@ -117,6 +117,7 @@ impl Latent {
             value_dim: rank,
             scale: self.scale,
             window: None,
+            bidirectional: false,
             cap: 0.0,
             slopes: Vec::new(),
             sinks: Vec::new(),

@@ -48,7 +48,7 @@ impl Builder<'_> {
             Ok(Stacked { matrix, bias })
         };
         let experts = Box::new(Experts {
-            gate: Some(stacked("gate", hidden, width)?),
+            gate: self.bind.has(&block(layer, "ffn_gate_exps.weight")).then(|| stacked("gate", hidden, width)).transpose()?,
             up: stacked("up", hidden, width)?,
             down: stacked("down", width, hidden)?,
             activation: style.activation,

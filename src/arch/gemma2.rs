@@ -2,9 +2,10 @@
 //! read and what they add.
 
 use super::builder::{Attention, Builder, Output, block};
-use super::program::Input;
+use super::program::{Input, Register};
 use crate::error::Result;
 use crate::kernels::{Activation, RopeStyle};
+use crate::ops::Norm;
 
 pub(super) fn build(b: &mut Builder) -> Result<()> {
     let rope = Some(b.rope(RopeStyle::Halves)?);
@@ -45,8 +46,18 @@ impl Style {
     }
 }
 
-/// Blocks that normalize what they read and what they add.
+/// Blocks that normalize what they read and what they add, and logits.
 pub(super) fn blocks(b: &mut Builder, style: Style, attention: impl Fn(usize) -> Attention) -> Result<()> {
+    let (x, norm) = normalized_blocks(b, style, attention)?;
+    b.logits(x, norm, 1.0, style.logit_cap)
+}
+
+/// The blocks alone, and the norm behind them.
+pub(super) fn normalized_blocks(
+    b: &mut Builder,
+    style: Style,
+    attention: impl Fn(usize) -> Attention,
+) -> Result<(Register, Norm)> {
     let width = b.params.width;
     let x = b.embed(style.embedding)?;
     for layer in 0..b.params.layers {
@@ -57,6 +68,5 @@ pub(super) fn blocks(b: &mut Builder, style: Style, attention: impl Fn(usize) ->
         let input = Input::Norm(x, norm(b, "ffn_norm")?);
         b.feed_forward(layer, input, b.gated(style.activation), after(b, "post_ffw_norm")?)?;
     }
-    let norm = b.rms_norm("output_norm", width)?;
-    b.logits(x, norm, 1.0, style.logit_cap)
+    Ok((x, b.rms_norm("output_norm", width)?))
 }

@@ -5,7 +5,7 @@
 
 use super::builder::{Attention, Builder, block};
 use super::experts::ExpertStyle;
-use super::program::Input;
+use super::program::{Input, Register};
 use crate::error::Result;
 use crate::kernels::{Activation, RopeStyle};
 
@@ -18,8 +18,25 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
     }
 }
 
+/// `llama-embed`: every token sees what follows it, too.
+pub(super) fn build_embedding(b: &mut Builder) -> Result<()> {
+    b.params.causal = false;
+    build(b)
+}
+
 /// The blocks that many later models share; their attention is up to each, and so is the name of the second norm.
 pub(super) fn pre_norm(b: &mut Builder, second_norm: &str, attention: impl Fn(usize) -> Attention) -> Result<()> {
+    let x = pre_norm_blocks(b, second_norm, attention)?;
+    let norm = b.rms_norm("output_norm", x.width)?;
+    b.logits(x, norm, 1.0, 0.0)
+}
+
+/// The same without an end.
+pub(super) fn pre_norm_blocks(
+    b: &mut Builder,
+    second_norm: &str,
+    attention: impl Fn(usize) -> Attention,
+) -> Result<Register> {
     let width = b.params.width;
     let x = b.embed(1.0)?;
     for layer in 0..b.params.layers {
@@ -28,8 +45,7 @@ pub(super) fn pre_norm(b: &mut Builder, second_norm: &str, attention: impl Fn(us
         let norm = b.rms_norm(&block(layer, second_norm), width)?;
         b.feed_forward(layer, Input::Norm(x, norm), b.gated(Activation::Silu), x)?;
     }
-    let norm = b.rms_norm("output_norm", width)?;
-    b.logits(x, norm, 1.0, 0.0)
+    Ok(x)
 }
 
 /// The same with experts in place of the feed-forward blocks.

@@ -7,6 +7,7 @@ mod pass;
 mod program;
 mod weights;
 
+mod bert;
 mod bloom;
 mod cohere2;
 mod command_r;
@@ -24,7 +25,9 @@ mod granite;
 mod hunyuan_dense;
 mod lfm2;
 mod llama;
+mod modern_bert;
 mod nemotron;
+mod neo_bert;
 mod olmo2;
 mod olmoe;
 mod phi2;
@@ -54,16 +57,19 @@ type Build = fn(&mut Builder) -> Result<()>;
 
 /// `general.architecture` -> its file here.
 const ARCHITECTURES: &[(&str, Build)] = &[
+    ("bert", bert::build),
     ("bloom", bloom::build),
     ("cohere2", cohere2::build),
     ("command-r", command_r::build),
     ("deepseek2", deepseek2::build),
     ("ernie4_5", llama::build),
+    ("eurobert", neo_bert::build_euro),
     ("exaone4", exaone4::build),
     ("falcon", falcon::build),
     ("gemma", gemma::build),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
+    ("gemma-embedding", gemma3::build_embedding),
     ("glm4", glm4::build),
     ("gpt-oss", gpt_oss::build),
     ("gpt2", gpt2::build),
@@ -71,9 +77,16 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("granite", granite::build),
     ("granitemoe", granite::build),
     ("hunyuan-dense", hunyuan_dense::build),
+    ("jina-bert-v2", bert::build_jina),
+    ("jina-bert-v3", bert::build_rotating),
     ("lfm2", lfm2::build),
     ("llama", llama::build),
+    ("llama-embed", llama::build_embedding),
+    ("modern-bert", modern_bert::build),
     ("nemotron", nemotron::build),
+    ("neo-bert", neo_bert::build),
+    ("nomic-bert", bert::build_nomic),
+    ("nomic-bert-moe", bert::build_rotating),
     ("olmo2", olmo2::build),
     ("olmoe", olmoe::build),
     ("phi2", phi2::build),

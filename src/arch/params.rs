@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, try_vec};
 use crate::gguf::{File, Metadata, Value};
-use crate::ops::{MAX_HEAD_DIM, Scaling};
+use crate::ops::{MAX_HEAD_DIM, Pooling, Scaling};
 use std::fmt::Display;
 
 /// The hyper-parameters.
@@ -32,6 +32,8 @@ pub struct Params {
     pub rope_base: f64,
     /// Context extension.
     pub rope_scaling: Scaling,
+    /// Whether tokens do not see what follows them.
+    pub causal: bool,
 }
 
 /// Greatest value of any one dimension: keeps products of two of them far from overflow.
@@ -75,6 +77,7 @@ impl Params {
             feed_forward: keys.dimension("feed_forward_length")?,
             rope_base: keys.positive("rope.freq_base", Some(10_000.0))?,
             rope_scaling: keys.scaling()?,
+            causal: keys.flag("attention.causal", true)?,
             architecture: keys.architecture.to_owned(),
             layers,
             width,
@@ -196,12 +199,36 @@ impl<'a> Keys<'a> {
         if value.is_finite() { Ok(value) } else { Err(self.invalid(key, format!("{value} is not a number"))) }
     }
 
+    /// A text.
+    ///
+    /// # Errors
+    /// A wrong type, or bytes that are not UTF-8.
+    pub fn text(&self, key: &str) -> Result<Option<&'a str>> {
+        self.metadata.str(&self.name(key))
+    }
+
     /// A truth value.
     ///
     /// # Errors
     /// A wrong type.
     pub fn flag(&self, key: &str, default: bool) -> Result<bool> {
         Ok(self.metadata.bool(&self.name(key))?.unwrap_or(default))
+    }
+
+    /// How vectors are pooled, if the file says so.
+    ///
+    /// # Errors
+    /// A wrong type or an unknown number.
+    pub fn pooling(&self, key: &str) -> Result<Option<Pooling>> {
+        match self.metadata.u32(&self.name(key))? {
+            None => Ok(None),
+            Some(0) => Ok(Some(Pooling::None)),
+            Some(1) => Ok(Some(Pooling::Mean)),
+            Some(2) => Ok(Some(Pooling::Cls)),
+            Some(3) => Ok(Some(Pooling::Last)),
+            Some(4) => Ok(Some(Pooling::Rank)),
+            Some(other) => Err(self.invalid(key, format!("{other} is not known"))),
+        }
     }
 
     fn scaling(&self) -> Result<Scaling> {

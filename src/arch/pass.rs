@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::gguf::File;
 use crate::kv::{Cache, LayerCache, Layers};
 use crate::ops::{
-    Angles, AttentionArgs, AttentionLayer, AttentionScratch, EmbedArgs, ExpertsArgs, ExpertsScratch, KvBlocks, KvBlocksMut,
-    KvElement, LinearScratch, Machine, NormArgs, Part, PerHeadArgs, PerHeadScratch, Progress, RopeArgs, RopeParams, Rotation,
-    Shared, ShortConvArgs, Source, add_gated, attention, embed, experts, linear, norm, per_head, place, rope, rope_and_store,
-    short_conv, softcap,
+    Angles, AttentionArgs, AttentionLayer, AttentionScratch, EmbedArgs, Embedding, ExpertsArgs, ExpertsScratch, KvBlocks,
+    KvBlocksMut, KvElement, LinearScratch, Machine, NormArgs, Part, PerHeadArgs, PerHeadScratch, PoolArgs, Progress, RopeArgs,
+    RopeParams, Rotation, Shared, ShortConvArgs, Source, add_gated, attention, embed, experts, linear, norm, per_head, place,
+    pool, rope, rope_and_store, short_conv, softcap,
 };
 use crate::tensor::{Buffer, Memory};
 use std::ops::Range;
@@ -19,8 +19,12 @@ pub struct Segment<'a> {
     pub tokens: &'a [i32],
     /// The session's cache, with room for them.
     pub cache: &'a mut Cache,
+    /// Whether they are the last ones of what the session holds.
+    pub last: bool,
     /// Receives the logits after the last token, when wanted.
     pub logits: Option<&'a mut [f32]>,
+    /// Receives the embedding, when wanted.
+    pub embedding: Option<&'a mut Embedding>,
 }
 
 /// Scratch of a pass, sized once: a pass allocates nothing.
@@ -144,11 +148,12 @@ impl Pass<'_> {
             }
         };
         match op {
-            Op::Embed { table, positions, scale, out } => {
+            Op::Embed { table, positions, each: added, scale, out } => {
                 for (segment, rows) in each(segments) {
                     let args = EmbedArgs {
                         table: table.weights(file),
                         positions: positions.as_ref().map(|positions| positions.weights(file)),
+                        each: added.as_deref(),
                         scale: *scale,
                         tokens: segment.tokens,
                         start: segment.cache.len(),
@@ -241,6 +246,19 @@ impl Pass<'_> {
                     tokens,
                 };
                 experts(machine, args, experts_scratch);
+            }
+            Op::Pool { x, norm } => {
+                for (segment, rows) in each(segments) {
+                    let Some(embedding) = segment.embedding.as_deref_mut() else { continue };
+                    let args = PoolArgs {
+                        x: registers.rows(*x, rows.clone()),
+                        norm: norm.as_ref().map(|(norm, out)| (norm, registers.rows(*out, rows))),
+                        start: segment.cache.len(),
+                        last: segment.last,
+                    };
+                    let head = program.head.layers(embedding.pooling()).iter().map(|layer| layer.dense(file));
+                    pool(machine, args, head, embedding, (scratch_rows, linear_scratch));
+                }
             }
             Op::Logits { x, norm, table, bias, scale, cap } => {
                 for (segment, rows) in each(segments) {

@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Activation;
 use crate::kv::KvShape;
-use crate::ops::{AttentionLayer, ExpertsShape, Norm, RopeParams, Router, Stack};
+use crate::ops::{AttentionLayer, Dense, Embedding, ExpertsShape, Finish, Norm, Pooling, RopeParams, Router, Stack};
+use crate::tensor::Memory;
 
 /// A value of the pass: one row of `width` floats for each token of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,53 @@ impl Experts {
     }
 }
 
+/// What embeddings of a model go through behind the pooling.
+pub struct Head {
+    /// How the file says that vectors are pooled.
+    pub pooling: Option<Pooling>,
+    /// The layers of a classifier; none: the model has no classifier.
+    pub classifier: Vec<HeadLayer>,
+    /// How vectors are pooled in front of it.
+    pub classified: Pooling,
+    /// Whether its scores are logits of probabilities.
+    pub softmax: bool,
+    /// The layers of what is not classified.
+    pub projection: Vec<HeadLayer>,
+}
+
+/// A layer of a [`Head`] (see [`Dense`]).
+pub struct HeadLayer {
+    /// In front of the product.
+    pub norm: Option<Norm>,
+    /// The matrix.
+    pub matrix: Matrix,
+    /// Added to the product.
+    pub bias: Option<Vec<f32>>,
+    /// What the sum goes through.
+    pub activation: Option<Activation>,
+}
+
+impl HeadLayer {
+    /// The layer with its bytes.
+    #[must_use]
+    pub fn dense<'a>(&'a self, file: &'a File) -> Dense<'a> {
+        let (norm, bias) = (self.norm.as_ref(), self.bias.as_deref());
+        Dense { norm, weights: self.matrix.weights(file), bias, activation: self.activation }
+    }
+}
+
+impl Head {
+    /// The layers behind this pooling.
+    #[must_use]
+    pub fn layers(&self, pooling: Pooling) -> &[HeadLayer] {
+        match pooling {
+            Pooling::None => &[],
+            Pooling::Rank => &self.classifier,
+            _ => &self.projection,
+        }
+    }
+}
+
 /// Parts of the heads of a register: those that begin `offset` elements into each `head` elements.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots {
@@ -109,6 +157,8 @@ pub enum Op {
         table: Matrix,
         /// One row per position, added.
         positions: Option<Matrix>,
+        /// Added to every row: the type of the tokens.
+        each: Option<Vec<f32>>,
         /// Multiplies the rows of `table`.
         scale: f32,
         /// Receives the rows.
@@ -218,6 +268,13 @@ pub enum Op {
         /// The layer.
         experts: Box<Experts>,
     },
+    /// Adds the vectors of tokens to the embeddings of the segments that want one.
+    Pool {
+        /// The residual stream.
+        x: Register,
+        /// The last norm, and room for its results; `None`: the stream is normalized.
+        norm: Option<(Norm, Register)>,
+    },
     /// Final norm and vocabulary product, for the last token of the segments that want logits.
     Logits {
         /// The residual stream.
@@ -256,6 +313,7 @@ impl Op {
             Op::Rope { x, .. } => vec![*x],
             Op::RopeStore { query, key, value, .. } => vec![*query, *key, *value],
             Op::Attend { query, out, .. } => vec![*query, *out],
+            Op::Pool { x, norm } => [Some(*x), norm.as_ref().map(|(_, out)| *out)].into_iter().flatten().collect(),
             Op::Logits { x, .. } => vec![*x],
         }
     }
@@ -289,8 +347,14 @@ pub struct Program {
     pub attention: Vec<AttentionLayer>,
     /// What each of them caches, and after them each convolution.
     pub kv: Vec<KvShape>,
-    /// Token ids: rows of the vocabulary product.
+    /// Token ids: rows of the embedding table, or of the vocabulary product.
     pub vocab: usize,
+    /// Whether tokens see what follows them, so that a sequence has to be evaluated as a whole.
+    pub bidirectional: bool,
+    /// Whether there are logits: what else there is are embeddings.
+    pub generates: bool,
+    /// What embeddings go through.
+    pub head: Head,
     /// Floats per token of the batch that registers take.
     pub width: usize,
     /// Width of the widest register.
@@ -321,22 +385,32 @@ impl Program {
         ropes: Vec<RopeParams>,
         attention: Vec<AttentionLayer>,
         convolutions: Vec<KvShape>,
+        head: Head,
         decoded: usize,
     ) -> Result<Program> {
         let nonsense = |what: &str| Error::Internal(format!("architecture {} {what}", params.architecture));
         if !ops.iter().all(Op::registers_are_disjoint) {
             return Err(nonsense("uses a register twice in one operation"));
         }
-        let Some(vocab) = ops.iter().find_map(|op| if let Op::Logits { table, .. } = op { Some(table.rows) } else { None })
-        else {
-            return Err(nonsense("wrote no logits"));
+        // The vocabulary product comes after the table of embeddings.
+        let tables = || {
+            ops.iter()
+                .filter_map(|op| if let Op::Embed { table, .. } | Op::Logits { table, .. } = op { Some(table) } else { None })
         };
-        let matrices = || ops.iter().flat_map(Op::matrices);
+        let (Some(vocab), Some(Op::Pool { .. } | Op::Logits { .. })) = (tables().map(|table| table.rows).last(), ops.last())
+        else {
+            return Err(nonsense("wrote neither logits nor embeddings"));
+        };
+        let bidirectional = attention.iter().any(|layer| layer.bidirectional);
+        let heads = || head.classifier.iter().chain(&head.projection).map(|layer| &layer.matrix);
+        let matrices = || ops.iter().flat_map(Op::matrices).chain(heads());
         let positions =
             |op: &Op| if let Op::Embed { positions, .. } = op { positions.as_ref().map(|table| table.rows) } else { None };
         Ok(Program {
             kv: attention.iter().map(KvShape::of).chain(convolutions).collect(),
             vocab,
+            bidirectional,
+            generates: !bidirectional && matches!(ops.last(), Some(Op::Logits { .. })),
             width,
             widest: ops.iter().flat_map(Op::registers).map(|register| register.width).max().unwrap_or(0),
             depth: matrices().map(|matrix| matrix.depth).max().unwrap_or(0),
@@ -356,6 +430,34 @@ impl Program {
             params,
             ropes,
             attention,
+            head,
         })
+    }
+
+    /// Room for an embedding of up to `context` tokens, of length 1 if so wished; `None` in place of the pooling: what the
+    /// file says, or the mean.
+    ///
+    /// # Errors
+    /// A model without a classifier where one is asked for; out of memory.
+    pub fn embedding(
+        &self,
+        memory: &mut Memory,
+        pooling: Option<Pooling>,
+        unit_length: bool,
+        context: usize,
+    ) -> Result<Embedding> {
+        let pooling = pooling.or(self.head.pooling).unwrap_or(Pooling::Mean);
+        let layers = self.head.layers(pooling);
+        if pooling == Pooling::Rank && layers.is_empty() {
+            return Err(Error::Unsupported("the model cannot rank: it has no tensor cls.weight or cls.output.weight".into()));
+        }
+        let finish = match pooling {
+            Pooling::Rank if self.head.softmax => Finish::Softmax,
+            Pooling::Rank => Finish::None,
+            _ if unit_length => Finish::UnitLength,
+            _ => Finish::None,
+        };
+        let outputs = layers.iter().map(|layer| layer.matrix.rows);
+        Embedding::new(memory, pooling, self.head.classified, finish, self.params.width, outputs, context)
     }
 }

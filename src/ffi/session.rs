@@ -105,7 +105,8 @@ fn read<T>(default: T, session: *const chord_session, read: impl FnOnce(&State) 
 /// options: NULL is the defaults. session: receives it; the caller frees it with chord_session_free().
 ///
 /// CHORD_STATUS_OUT_OF_MEMORY, CHORD_STATUS_OVER_BUDGET: a shorter context needs less (chord_model_plan() tells how much).
-/// CHORD_STATUS_INVALID_STATE: the model was opened for its vocabulary alone.
+/// CHORD_STATUS_INVALID_STATE: the model was opened for its vocabulary alone. CHORD_STATUS_UNSUPPORTED: CHORD_POOLING_RANK
+/// with a model that has no classifier.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_session_new(
     model: *const chord_model,
@@ -208,7 +209,8 @@ pub unsafe extern "C" fn chord_session_eval(session: *mut chord_session, err: *m
 ///
 /// event: receives what happened.
 ///
-/// CHORD_STATUS_INVALID_STATE: the session is empty. After a failure the session is at its last whole token.
+/// CHORD_STATUS_INVALID_STATE: the session is empty, or it makes embeddings. After a failure the session is at its last
+/// whole token.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_session_step(
     session: *mut chord_session,
@@ -257,7 +259,7 @@ fn step(
 ///
 /// count: receives how many; NULL is fine.
 ///
-/// NULL, and a count of 0: nothing was evaluated since the session was made or rewound, or no session.
+/// NULL, and a count of 0: nothing was evaluated since the session was made or rewound, it makes embeddings, or no session.
 ///
 /// Borrowed until the next call that changes the session.
 #[unsafe(no_mangle)]
@@ -266,6 +268,24 @@ pub unsafe extern "C" fn chord_session_logits(session: *const chord_session, cou
         read((ptr::null(), 0), session, |state| state.session.logits().map(|logits| (logits.as_ptr(), logits.len())));
     write_optional(count, len);
     logits
+}
+
+/// The embedding of the text that chord_session_eval() evaluated: append a text, evaluate, read, and empty the session by
+/// chord_session_rewind() for the next one.
+///
+/// count: receives how many values; NULL is fine. CHORD_POOLING_NONE: as many for each token, one token after the other;
+/// CHORD_POOLING_RANK: one for each label of the classifier.
+///
+/// NULL, and a count of 0: nothing was evaluated since the session was made or rewound, it makes no embeddings
+/// (chord_session_options_set_pooling()), or no session.
+///
+/// Borrowed until the next call that changes the session.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_session_embedding(session: *const chord_session, count: *mut usize) -> *const f32 {
+    let values = |state: &State| state.session.embedding().map(|values| (values.as_ptr(), values.len()));
+    let (embedding, len) = read((ptr::null(), 0), session, values);
+    write_optional(count, len);
+    embedding
 }
 
 /// The token that the last step sampled. CHORD_NO_TOKEN: none since the session was made or rewound, or no session.

@@ -5,6 +5,7 @@ use super::error::{chord_error, chord_status};
 use super::registry::{Handle, Registry};
 use crate::error::{Error, Result};
 use crate::kv::KvType;
+use crate::ops::Pooling;
 use crate::session::SessionOptions;
 use open_enum::open_enum;
 use std::ffi::c_char;
@@ -19,6 +20,25 @@ pub enum chord_kv_type {
     CHORD_KV_TYPE_F16 = 0,
     /// 32-bit floats: twice the memory, exact.
     CHORD_KV_TYPE_F32 = 1,
+}
+
+/// How the vectors of a text's tokens become its embedding.
+#[open_enum]
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum chord_pooling {
+    /// As the model file says; the mean where it says nothing.
+    CHORD_POOLING_DEFAULT = 0,
+    /// Not at all: each token keeps a vector of its own.
+    CHORD_POOLING_NONE = 1,
+    /// Their mean.
+    CHORD_POOLING_MEAN = 2,
+    /// That of the first token.
+    CHORD_POOLING_CLS = 3,
+    /// That of the last token.
+    CHORD_POOLING_LAST = 4,
+    /// As the model's classifier has it, which makes a score for each of its labels: what models that rank texts are for.
+    CHORD_POOLING_RANK = 5,
 }
 
 /// How to make a session. Read by chord_session_new() and not needed after it.
@@ -125,6 +145,45 @@ pub unsafe extern "C" fn chord_session_options_set_max_tokens(
 ) -> chord_status {
     set(options, err, |options| {
         options.set_max_tokens(max_tokens as usize);
+        Ok(())
+    })
+}
+
+/// Makes a session for embeddings (chord_session_embedding()) in place of answers. Without this call only models that cannot
+/// generate have such sessions.
+///
+/// pooling: CHORD_POOLING_DEFAULT, or another way than the model's own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_session_options_set_pooling(
+    options: *mut chord_session_options,
+    pooling: chord_pooling,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_pooling(match pooling {
+            chord_pooling::CHORD_POOLING_DEFAULT => None,
+            chord_pooling::CHORD_POOLING_NONE => Some(Pooling::None),
+            chord_pooling::CHORD_POOLING_MEAN => Some(Pooling::Mean),
+            chord_pooling::CHORD_POOLING_CLS => Some(Pooling::Cls),
+            chord_pooling::CHORD_POOLING_LAST => Some(Pooling::Last),
+            chord_pooling::CHORD_POOLING_RANK => Some(Pooling::Rank),
+            chord_pooling(unknown) => return Err(Error::InvalidArgument(format!("unknown pooling {unknown}"))),
+        });
+        Ok(())
+    })
+}
+
+/// Whether embeddings have a length of 1, so that the sum of products of two is the cosine of their angle.
+///
+/// unit_length: the default is true. Scores of CHORD_POOLING_RANK stay as they are.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_session_options_set_unit_length(
+    options: *mut chord_session_options,
+    unit_length: bool,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_unit_length(unit_length);
         Ok(())
     })
 }

@@ -314,8 +314,9 @@ fn rows() {
     }
 }
 
-const ACTIVATIONS: [Activation; 6] = [
+const ACTIVATIONS: [Activation; 7] = [
     Activation::Sigmoid,
+    Activation::Tanh,
     Activation::Silu,
     Activation::GeluTanh,
     Activation::GeluErf,

@@ -105,7 +105,7 @@ pub struct AttendArgs<'a, T> {
 pub struct Adjust<'a> {
     /// `cap * tanh(score / cap)`; 0: no cap.
     pub cap: f32,
-    /// Added per position of distance (ALiBi), one slope per query; 0: nothing is added.
+    /// Subtracted per position of distance (ALiBi), one slope per query; 0: nothing is.
     pub slopes: &'a [f32],
     /// Position of the block's first key minus that of the query, one per query.
     pub offsets: &'a [f32],
@@ -135,6 +135,8 @@ pub enum RopeStyle {
 pub enum Activation {
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
     /// `x * sigmoid(x)`.
     Silu,
     /// GELU in its tanh form: `x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3))`.

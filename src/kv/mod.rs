@@ -51,7 +51,9 @@ impl KvShape {
     /// What a layer needs.
     #[must_use]
     pub fn of(layer: &AttentionLayer) -> KvShape {
-        KvShape { heads: layer.kv_heads, head_dim: layer.head_dim, value_dim: layer.value_dim, window: layer.window }
+        // Where tokens see what follows them, a whole sequence is there at once.
+        let window = layer.window.filter(|_| !layer.bidirectional);
+        KvShape { heads: layer.kv_heads, head_dim: layer.head_dim, value_dim: layer.value_dim, window }
     }
 }
 

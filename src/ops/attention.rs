@@ -7,6 +7,7 @@ use super::{Machine, Shared};
 use crate::error::Result;
 use crate::kernels::{Adjust, AttendArgs, BlockMask, KV_BLOCK, Kernels, Partial};
 use crate::tensor::{Buffer, Memory, Zeroed};
+use std::ops::Range;
 
 /// What a cache is made of.
 pub trait KvElement: Zeroed + Send + Sync + 'static {
@@ -54,14 +55,28 @@ pub struct AttentionLayer {
     pub value_dim: usize,
     /// Multiplies the scores.
     pub scale: f32,
-    /// Positions that a token sees, itself included; `None`: all up to itself.
+    /// Positions that a token sees, itself included: the last ones up to itself or, where attention is bidirectional, half of
+    /// them (rounded down) on each side. `None`: no limit.
     pub window: Option<usize>,
+    /// Whether a token sees what follows it, too: the tokens of a call are then a whole sequence.
+    pub bidirectional: bool,
     /// Scores become `cap * tanh(score / cap)`; 0: they do not.
     pub cap: f32,
-    /// Added to scores per position of distance (ALiBi, Press et al. 2021), one per head; empty: nothing is.
+    /// Subtracted from scores per position of distance (ALiBi, Press et al. 2021), one per head; empty: nothing is.
     pub slopes: Vec<f32>,
     /// A score per head that takes its share of the softmax and has no value; empty: there is none.
     pub sinks: Vec<f32>,
+}
+
+impl AttentionLayer {
+    /// The positions that the token at `position` sees, of a sequence that ends at `end`.
+    fn sees(&self, position: usize, end: usize) -> Range<usize> {
+        match self.window {
+            None if self.bidirectional => 0..end,
+            Some(window) if self.bidirectional => position.saturating_sub(window / 2)..end.min(position + window / 2 + 1),
+            window => (position + 1).saturating_sub(window.unwrap_or(usize::MAX))..position + 1,
+        }
+    }
 }
 
 /// Arguments of [`attention`].
@@ -121,16 +136,17 @@ fn tile_queries(group: usize) -> usize {
 /// When shapes disagree.
 pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch: &mut AttentionScratch) {
     let AttentionArgs { query, layer, start, tokens, .. } = args;
-    let AttentionLayer { heads, kv_heads, head_dim, value_dim, window, .. } = *layer;
+    let AttentionLayer { heads, kv_heads, head_dim, value_dim, .. } = *layer;
     assert_eq!(query.len(), tokens * heads * head_dim, "query size");
     assert_eq!(args.out.len(), tokens * heads * value_dim, "attention output");
     let group = heads / kv_heads;
     let tile_tokens = tile_queries(group) / group;
     let tiles = tokens.div_ceil(tile_tokens);
     // The blocks that the tokens first..first + count see at least a part of.
+    let end = start + tokens;
     let blocks = |first: usize, count: usize| {
-        let seen = start + first + 1 - window.unwrap_or(usize::MAX).min(start + first + 1);
-        seen / KV_BLOCK..(start + first + count).div_ceil(KV_BLOCK)
+        let (from, to) = (layer.sees(start + first, end).start, layer.sees(start + first + count - 1, end).end);
+        from / KV_BLOCK..to.div_ceil(KV_BLOCK)
     };
     let adjusted = layer.cap > 0.0 || !layer.slopes.is_empty();
     let per_tile = scratch.per_tile;
@@ -149,7 +165,7 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
     // Attends to one block; `state` is overwritten.
     let attend = |room: &mut Room, kv_head: usize, first: usize, count: usize, block: usize, state: Partial| {
         for (index, mask) in room.masks.chunks_exact_mut(group).take(count).enumerate() {
-            mask.fill(visible(block, start + first + index, window));
+            mask.fill(visible(block, layer.sees(start + first + index, end)));
         }
         if adjusted {
             let slopes = layer.slopes.get(kv_head * group..(kv_head + 1) * group);
@@ -296,8 +312,8 @@ fn partial(values: &mut [f32], queries: usize, value_dim: usize) -> Partial<'_> 
     Partial { max, sum, acc: &mut acc[..queries * value_dim] }
 }
 
-/// The positions of `block` that the token at `position` sees: the last `window` up to itself.
-fn visible(block: usize, position: usize, window: Option<usize>) -> BlockMask {
+/// The positions of `block` among these.
+fn visible(block: usize, positions: Range<usize>) -> BlockMask {
     // The first `count` positions of all.
     let first = |count: usize| -> BlockMask {
         let count = count.saturating_sub(block * KV_BLOCK);
@@ -307,8 +323,8 @@ fn visible(block: usize, position: usize, window: Option<usize>) -> BlockMask {
             count => (1 << count) - 1,
         })
     };
-    let (upto, gone) = (first(position + 1), first((position + 1).saturating_sub(window.unwrap_or(usize::MAX))));
-    std::array::from_fn(|word| upto[word] & !gone[word])
+    let (upto, before) = (first(positions.end), first(positions.start));
+    std::array::from_fn(|word| upto[word] & !before[word])
 }
 
 #[cfg(test)]
@@ -325,12 +341,15 @@ mod tests {
     fn masks_show_exactly_what_is_seen() {
         for (block, position) in [(0, 0), (0, 63), (0, 64), (0, 255), (1, 255), (1, 256), (1, 300), (0, 1000)] {
             for window in [None, Some(1), Some(40), Some(256), Some(300), Some(2000)] {
-                let mask = visible(block, position, window);
-                for lane in 0..KV_BLOCK {
-                    let at = block * KV_BLOCK + lane;
-                    let want = at <= position && window.is_none_or(|window| at + window > position);
-                    let got = mask[lane / 64] >> (lane % 64) & 1 == 1;
-                    assert_eq!(got, want, "block {block}, position {position}, lane {lane}, window {window:?}");
+                for (bidirectional, end) in [(false, position + 1), (true, position + 1), (true, position + 150)] {
+                    let mask = visible(block, AttentionLayer { window, bidirectional, ..layer() }.sees(position, end));
+                    for lane in 0..KV_BLOCK {
+                        let at = block * KV_BLOCK + lane;
+                        let reach = window.map_or(usize::MAX, |window| if bidirectional { window / 2 } else { window - 1 });
+                        let want = at < end && at.abs_diff(position) <= reach;
+                        let got = mask[lane / 64] >> (lane % 64) & 1 == 1;
+                        assert_eq!(got, want, "block {block}, position {position} of {end}, lane {lane}, window {window:?}");
+                    }
                 }
             }
         }
@@ -351,6 +370,7 @@ mod tests {
             value_dim: VALUE_DIM,
             scale: 0.2,
             window: None,
+            bidirectional: false,
             cap: 0.0,
             slopes: Vec::new(),
             sinks: Vec::new(),
@@ -404,14 +424,19 @@ mod tests {
             for head in 0..HEADS {
                 let kv_head = head * KV_HEADS / HEADS;
                 let query = &query[(token * HEADS + head) * HEAD_DIM..][..HEAD_DIM];
-                let first = layer.window.map_or(0, |window| (token + 1).saturating_sub(window));
-                let weights: Vec<f64> = (first..=token)
+                let (before, behind) = match layer.window {
+                    Some(window) if layer.bidirectional => (window / 2, window / 2),
+                    None if layer.bidirectional => (tokens, tokens),
+                    window => (window.map_or(tokens, |window| window - 1), 0),
+                };
+                let (first, last) = (token.saturating_sub(before), (tokens - 1).min(token + behind));
+                let weights: Vec<f64> = (first..=last)
                     .map(|position| {
                         let key = &key[(position * KV_HEADS + kv_head) * HEAD_DIM..][..HEAD_DIM];
                         let dot: f64 = query.iter().zip(key).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
                         let score = if cap > 0.0 { cap * (dot * scale / cap).tanh() } else { dot * scale };
                         let slope = layer.slopes.get(head).map_or(0.0, |&slope| f64::from(slope));
-                        (score - slope * (token - position) as f64).exp()
+                        (score - slope * token.abs_diff(position) as f64).exp()
                     })
                     .collect();
                 let sum = weights.iter().sum::<f64>() + layer.sinks.get(head).map_or(0.0, |&sink| f64::from(sink).exp());
@@ -434,11 +459,17 @@ mod tests {
         let tokens = 600;
         let slopes: Vec<f32> = (0..HEADS).map(|head| 0.5 / (1 << head) as f32).collect();
         let all: &[(usize, usize)] = &[(1, 1), (3, 1), (2, 7), (3, 32), (1, 33), (2, 256), (2, 600)];
+        // A whole sequence at once.
+        let whole: &[(usize, usize)] = &[(1, 600), (3, 600)];
+        let encoder = AttentionLayer { bidirectional: true, ..layer() };
         let variants = [
             (layer(), all),
             (AttentionLayer { window: Some(40), sinks: vec![0.3, -0.1, 1.0, 0.0, 2.0, -3.0], ..layer() }, &[(3, 1), (2, 33)]),
             (AttentionLayer { window: Some(300), cap: 1.5, ..layer() }, &[(2, 1), (3, 100)]),
-            (AttentionLayer { slopes, ..layer() }, &[(2, 1), (2, 33)]),
+            (AttentionLayer { slopes: slopes.clone(), ..layer() }, &[(2, 1), (2, 33)]),
+            (encoder.clone(), whole),
+            (AttentionLayer { window: Some(128), ..encoder.clone() }, whole),
+            (AttentionLayer { slopes, ..encoder }, whole),
         ];
         for (layer, runs) in &variants {
             let half = flash::<f16>(layer, Level::Scalar, 1, tokens, tokens);

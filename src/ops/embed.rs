@@ -8,6 +8,8 @@ pub struct EmbedArgs<'a> {
     pub table: Weights<'a>,
     /// One row per position, added: learned positions.
     pub positions: Option<Weights<'a>>,
+    /// Added to every row.
+    pub each: Option<&'a [f32]>,
     /// Multiplies the rows of `table`.
     pub scale: f32,
     /// The tokens.
@@ -21,7 +23,7 @@ pub struct EmbedArgs<'a> {
 /// # Panics
 /// When a token or position is outside its table or `out` is not `tokens.len() * table.depth` long.
 pub fn embed(machine: Machine, args: EmbedArgs, out: &mut [f32], scratch: &mut [f32]) {
-    let EmbedArgs { table, positions, scale, tokens, start } = args;
+    let EmbedArgs { table, positions, each, scale, tokens, start } = args;
     let width = table.depth;
     assert_eq!(out.len(), tokens.len() * width, "embedding output");
     let (out, scratch) = (Shared::new(out), Shared::new(scratch));
@@ -32,6 +34,9 @@ pub fn embed(machine: Machine, args: EmbedArgs, out: &mut [f32], scratch: &mut [
         machine.kernels.decode(table.dtype, table.row(token), row);
         if scale != 1.0 {
             machine.kernels.scale(row, scale);
+        }
+        if let Some(each) = each {
+            machine.kernels.add(row, each);
         }
         if let Some(positions) = positions {
             // SAFETY: one row per thread.

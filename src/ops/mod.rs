@@ -10,6 +10,7 @@ mod linear;
 mod norm;
 mod pace;
 mod per_head;
+mod pool;
 mod rope;
 mod route;
 
@@ -21,6 +22,7 @@ pub use linear::{LinearScratch, Part, Source, Weights, linear, softcap};
 pub use norm::{Norm, NormArgs, add_gated, norm};
 pub use pace::{Pace, Progress};
 pub use per_head::{PerHeadArgs, PerHeadScratch, per_head, place};
+pub use pool::{Dense, Embedding, Finish, PoolArgs, Pooling, pool};
 pub use rope::{Angles, MAX_HEAD_DIM, RopeArgs, RopeParams, Rotation, Scaling, rope, rope_and_store};
 pub use route::{Pick, Router, Scoring};
 

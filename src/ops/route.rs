@@ -107,7 +107,7 @@ impl Router {
 }
 
 /// Each value's `exp` over the sum of all, which is taken in ascending order.
-fn softmax<T>(values: &mut [T], at: impl Fn(&mut T) -> &mut f32) {
+pub(super) fn softmax<T>(values: &mut [T], at: impl Fn(&mut T) -> &mut f32) {
     let max = values.iter_mut().fold(f32::NEG_INFINITY, |max, value| max.max(*at(value)));
     let mut sum = 0.0;
     for value in &mut *values {

@@ -15,7 +15,7 @@ use crate::arch::{Pass, Scratch, Segment};
 use crate::error::{Error, Result};
 use crate::kv::Cache;
 use crate::model::{Grant, LogLevel, Model};
-use crate::ops::{Machine, Pace, Progress};
+use crate::ops::{Embedding, Machine, Pace, Progress};
 use crate::sampling::Sampler;
 use crate::tensor::Memory;
 use crate::tokenizer::TextFlags;
@@ -52,9 +52,12 @@ pub struct Session {
     /// The pass that was stopped: where its tokens end and how much of it is done; the rest of it is in the scratch.
     stopped: Option<(usize, Progress)>,
     sampler: Sampler,
+    /// Empty where there is an embedding.
     logits: Vec<f32>,
-    /// Whether `logits` belong to the last token of the cache.
-    has_logits: bool,
+    /// What is made in place of logits.
+    embedding: Option<Embedding>,
+    /// Whether logits, or the embedding, belong to the last token of the cache.
+    has_result: bool,
     cancel: Arc<AtomicBool>,
     text: TextStream,
     last: Option<i32>,
@@ -87,7 +90,7 @@ impl Session {
         parts(&mut plan)?;
         let grant = model.grant("a session", plan.bytes())?;
         let mut memory = Memory::system();
-        let Parts { cache, scratch, sampler, tokens, logits, text } = parts(&mut memory)?;
+        let Parts { cache, scratch, sampler, tokens, logits, embedding, text } = parts(&mut memory)?;
         debug_assert_eq!(memory.bytes(), plan.bytes(), "what was planned is what is taken");
         Ok(Session {
             tokens,
@@ -96,7 +99,8 @@ impl Session {
             stopped: None,
             sampler,
             logits,
-            has_logits: false,
+            embedding,
+            has_result: false,
             cancel: Arc::new(AtomicBool::new(false)),
             text,
             last: None,
@@ -120,7 +124,7 @@ impl Session {
     /// # Errors
     /// A token outside the vocabulary or more tokens than the context holds: then nothing is added.
     pub fn append(&mut self, tokens: &[i32]) -> Result<()> {
-        let vocab = self.logits.len();
+        let vocab = self.model.vocab_size();
         if let Some((index, token)) =
             tokens.iter().enumerate().find(|(_, token)| usize::try_from(**token).map_or(true, |id| id >= vocab))
         {
@@ -131,9 +135,20 @@ impl Session {
         for &token in tokens {
             self.sampler.accept(token)?;
         }
+        if self.model.engine()?.program.bidirectional && !tokens.is_empty() {
+            // What was evaluated did not see these tokens.
+            self.evaluate_again();
+        }
         self.generated = 0;
         self.text.clear();
         Ok(())
+    }
+
+    /// Forgets what was evaluated, but not the tokens.
+    fn evaluate_again(&mut self) {
+        self.cache.truncate(0);
+        self.stopped = None;
+        self.has_result = false;
     }
 
     /// Tokenizes text and adds the tokens.
@@ -196,18 +211,19 @@ impl Session {
         while self.cache.len() < self.tokens.len() {
             let start = self.cache.len();
             let (end, progress) = self.stopped.take().unwrap_or((self.tokens.len().min(start + self.batch), Progress::default()));
-            let logits = (end == self.tokens.len()).then_some(self.logits.as_mut_slice());
-            self.has_logits = false;
+            let last = end == self.tokens.len();
+            let logits = (last && self.embedding.is_none()).then_some(self.logits.as_mut_slice());
+            self.has_result = false;
             let pace = Pace::new(&self.cancel, deadline, progress);
             let machine = Machine { kernels: &engine.kernels, pool: &engine.pool, pace: &pace, precision: engine.precision };
             let pass = Pass { program: &engine.program, file: model.file(), machine, scratch: &mut self.scratch };
-            if let Some(progress) = pass.run(&mut [Segment { tokens: &self.tokens[start..end], cache: &mut self.cache, logits }])
-            {
+            let (tokens, cache, embedding) = (&self.tokens[start..end], &mut self.cache, self.embedding.as_mut());
+            if let Some(progress) = pass.run(&mut [Segment { tokens, cache, last, logits, embedding }]) {
                 self.stopped = Some((end, progress));
                 return if self.cancel.swap(false, Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(false) };
             }
         }
-        self.has_logits = true;
+        self.has_result = true;
         Ok(true)
     }
 
@@ -229,6 +245,12 @@ impl Session {
     }
 
     fn step_until(&mut self, deadline: Option<Instant>) -> Result<Event> {
+        if self.embedding.is_some() {
+            return Err(Error::InvalidState(match &self.model.engine()?.program {
+                program if program.generates => "the session makes embeddings: it generates no text".into(),
+                program => format!("a model of architecture {} makes embeddings: it generates no text", program.params.architecture),
+            }));
+        }
         self.text.begin_step();
         if self.cancel.swap(false, Ordering::Relaxed) {
             return Ok(Event::Cancelled);
@@ -262,7 +284,14 @@ impl Session {
     /// after a rewind.
     #[must_use]
     pub fn logits(&self) -> Option<&[f32]> {
-        self.has_logits.then_some(&self.logits)
+        (self.has_result && self.embedding.is_none()).then_some(&self.logits)
+    }
+
+    /// The embedding of what was evaluated: one vector, or one for each token, or the scores of a classifier; `None` before
+    /// anything was evaluated, after a rewind, and in sessions that generate.
+    #[must_use]
+    pub fn embedding(&self) -> Option<&[f32]> {
+        self.embedding.as_ref().filter(|_| self.has_result).map(|embedding| embedding.values(self.cache.len()))
     }
 
     /// The token that the last step sampled.
@@ -308,10 +337,12 @@ impl Session {
             self.tokens.truncate(position);
             self.stopped = None;
             self.sampler.rewind(position);
-            if position <= self.cache.len() {
+            if self.model.engine()?.program.bidirectional || self.embedding.as_ref().is_some_and(Embedding::mixes) {
+                self.evaluate_again();
+            } else if position <= self.cache.len() {
                 // The last token is evaluated again when logits are asked for: those of its position are gone.
                 self.cache.truncate(position.saturating_sub(1));
-                self.has_logits = false;
+                self.has_result = false;
             }
         }
         self.generated = 0;

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::kv::KvType;
+use crate::ops::Pooling;
 use crate::sampling::SamplerOptions;
 
 /// Options of [`super::Session::new`].
@@ -13,6 +14,9 @@ pub struct SessionOptions {
     pub(super) max_tokens: Option<usize>,
     pub(super) stop: Vec<String>,
     pub(super) special_text: bool,
+    /// Whether the session makes embeddings, and how it pools unless as the file says.
+    pub(super) pooling: Option<Option<Pooling>>,
+    pub(super) unit_length: bool,
     /// The sampler chain.
     pub sampler: SamplerOptions,
 }
@@ -26,6 +30,8 @@ impl Default for SessionOptions {
             max_tokens: None,
             stop: Vec::new(),
             special_text: false,
+            pooling: None,
+            unit_length: true,
             sampler: SamplerOptions::default(),
         }
     }
@@ -82,6 +88,18 @@ impl SessionOptions {
     /// Whether the text of special tokens is part of the output, as a [`crate::chat::Answer`] needs it.
     pub fn set_special_text(&mut self, special_text: bool) {
         self.special_text = special_text;
+    }
+
+    /// Makes a session for embeddings, which generates no text; `None`: pooled as the file says, or by the mean where it says
+    /// nothing. Sessions on models that cannot generate are such sessions anyway.
+    pub fn set_pooling(&mut self, pooling: Option<Pooling>) {
+        self.pooling = Some(pooling);
+    }
+
+    /// Whether embeddings have a length of 1, so that their product is the cosine of their angle; the default is true. Scores
+    /// of [`Pooling::Rank`] stay as they are.
+    pub fn set_unit_length(&mut self, unit_length: bool) {
+        self.unit_length = unit_length;
     }
 
     /// Adds a text that ends the generation; it is matched across tokens and not part of the output.

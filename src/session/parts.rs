@@ -5,6 +5,7 @@ use super::text::TextStream;
 use crate::arch::{Program, Scratch};
 use crate::error::{Error, Result};
 use crate::kv::Cache;
+use crate::ops::Embedding;
 use crate::sampling::Sampler;
 use crate::tensor::Memory;
 
@@ -28,12 +29,14 @@ impl Size {
         if let Some(positions) = program.positions.filter(|&positions| context > positions) {
             return Err(Error::OutOfRange(format!("a context of {context}: the model has {positions} learned positions")));
         }
-        Ok(Size::of(context, options))
+        Ok(Size::of(program, context, options))
     }
 
     /// The size with this context.
-    pub fn of(context: usize, options: &SessionOptions) -> Size {
-        Size { context, batch: options.batch_size.min(context) }
+    pub fn of(program: &Program, context: usize, options: &SessionOptions) -> Size {
+        // Tokens that see what follows them are evaluated at once.
+        let batch = if program.bidirectional { context } else { options.batch_size };
+        Size { context, batch: batch.min(context) }
     }
 }
 
@@ -43,7 +46,9 @@ pub(super) struct Parts {
     pub scratch: Scratch,
     pub sampler: Sampler,
     pub tokens: Vec<i32>,
+    /// Empty where there is an embedding.
     pub logits: Vec<f32>,
+    pub embedding: Option<Embedding>,
     pub text: TextStream,
 }
 
@@ -51,14 +56,18 @@ impl Parts {
     /// Takes the memory, or plans to (see [`Memory::plan`]).
     ///
     /// # Errors
-    /// Out of memory; a vocabulary that cannot be sampled from.
+    /// Out of memory; a vocabulary that cannot be sampled from; a pooling that the model does not have.
     pub fn new(memory: &mut Memory, program: &Program, threads: usize, size: Size, options: &SessionOptions) -> Result<Parts> {
+        let pools = !program.generates || options.pooling.is_some();
+        let pooling = options.pooling.flatten();
+        let embedding = if pools { Some(program.embedding(memory, pooling, options.unit_length, size.context)?) } else { None };
         Ok(Parts {
             cache: Parts::cache(memory, program, size, options)?,
             scratch: Scratch::new(memory, program, size.batch, size.context, threads)?,
             sampler: Sampler::new(memory, &options.sampler, program.vocab, size.context)?,
             tokens: memory.room(size.context)?,
-            logits: memory.vec(program.vocab, 0.0)?,
+            logits: memory.vec(if pools { 0 } else { program.vocab }, 0.0)?,
+            embedding,
             text: TextStream::new(memory, &options.stop, options.special_text)?,
         })
     }

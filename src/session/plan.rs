@@ -63,7 +63,7 @@ fn longest(program: &Program, model: &ModelOptions, footprint: &Footprint, optio
     let greatest = program.positions.unwrap_or(usize::MAX).min(program.params.context);
     let Some(budget) = model.memory_budget() else { return greatest };
     let fits = |context: usize| {
-        let session = sizes(program, model, Size::of(context, options), options);
+        let session = sizes(program, model, Size::of(program, context, options), options);
         session.is_ok_and(|(cache, scratch)| footprint.private().saturating_add(cache).saturating_add(scratch) <= budget)
     };
     // Memory grows with the context: the first that does not fit, by bisection.

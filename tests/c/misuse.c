@@ -103,6 +103,8 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_session_options_set_max_tokens(options, 8, &err));
         INVALID(chord_session_options_add_stop(options, "a", 1, &err));
         INVALID(chord_session_options_set_special_text(options, true, &err));
+        INVALID(chord_session_options_set_pooling(options, CHORD_POOLING_DEFAULT, &err));
+        INVALID(chord_session_options_set_unit_length(options, true, &err));
         INVALID(chord_session_options_set_seed(options, 1, &err));
         INVALID(chord_session_options_set_temperature(options, 1, &err));
         INVALID(chord_session_options_set_top_k(options, 1, &err));
@@ -125,6 +127,9 @@ static void bad_handle(void *handle, enum type own)
         size = 99;
         CHECK(chord_session_logits(session, &size) == NULL && size == 0);
         CHECK(chord_session_logits(session, NULL) == NULL);
+        size = 99;
+        CHECK(chord_session_embedding(session, &size) == NULL && size == 0);
+        CHECK(chord_session_embedding(session, NULL) == NULL);
         CHECK(chord_session_token(session) == CHORD_NO_TOKEN);
         size = 99;
         CHECK(chord_session_piece(session, &size) == NULL && size == 0);
@@ -191,6 +196,7 @@ static void options(void)
     ARGUMENT(chord_session_options_set_context_length(session_options, UINT32_MAX, &err), "4294967295");
     ARGUMENT(chord_session_options_set_batch_size(session_options, UINT32_MAX, &err), "4294967295");
     ARGUMENT(chord_session_options_set_kv_type(session_options, (chord_kv_type)-5, &err), "-5");
+    ARGUMENT(chord_session_options_set_pooling(session_options, (chord_pooling)99, &err), "unknown pooling 99");
     ARGUMENT(chord_session_options_add_stop(session_options, NULL, 3, &err), "text is NULL");
     ARGUMENT(chord_session_options_add_stop(session_options, NULL, 0, &err), "stop");
     FAILS(chord_session_options_add_stop(session_options, "ab\xc3", 3, &err), CHORD_STATUS_INVALID_UTF8, "byte 2");
@@ -307,6 +313,7 @@ static void with_model(const char *path, chord_model *model)
     FAILS(chord_session_eval(session, &err), CHORD_STATUS_INVALID_STATE, "empty");
     FAILS(chord_session_rewind(session, 1, &err), CHORD_STATUS_OUT_OF_RANGE, "position 1");
     CHECK(chord_session_position(session) == 0 && chord_session_logits(session, NULL) == NULL);
+    CHECK(chord_session_embedding(session, &size) == NULL && size == 0);
     CHECK(chord_session_token(session) == CHORD_NO_TOKEN && *chord_session_piece(session, NULL) == 0);
 
     /* Each handle as every other type, and then, freed, as its own too. */

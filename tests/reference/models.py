@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Writes the models of the folder models/ beside this file: tiny random models of architectures, converted to GGUF, with the logits of
-their original implementation in transformers.
+"""Writes the models of the folders models/ and embeddings/ beside this file: tiny random models of architectures, converted to GGUF, with
+the results of their original implementation in transformers (in this file, for those that transformers lacks).
 
     pip install torch "transformers==4.57.6" numpy
     python models.py [NAME ...]
 
-NAME.gguf holds F16 matrices and F32 vectors, NAME.ids.npy 40 token ids, NAME.logits.npy the logits after each of them.
+NAME.gguf holds F16 matrices and F32 vectors, NAME.ids.npy 40 token ids, models/NAME.logits.npy the logits after each of them,
+embeddings/NAME.vectors.npy the vector of each of them, NAME.pooled.npy what they become as the file says, of length 1, and NAME.scores.npy
+what the classifier makes of them, where there is one.
 """
 
 import struct
@@ -14,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import transformers as hf
 
 WIDTH, LAYERS, HEADS, KV_HEADS, HIDDEN, VOCAB, CONTEXT = 64, 4, 4, 2, 96, 160, 128
 TOKENS = 40
-FOLDER = Path(__file__).resolve().parent / "models"
+FOLDER = Path(__file__).resolve().parent
 
 
 def string(text):
@@ -52,9 +55,11 @@ def write_gguf(path, pairs, tensors):
 class Model:
     """A random model and its way into a GGUF file."""
 
-    def __init__(self, name, network, keys, names, outer, split=None, transposed=False):
+    folder = FOLDER / "models"
+
+    def __init__(self, name, network, keys, names, outer, split=None, transposed=False, gain=0):
         self.name, self.network, self.keys, self.names, self.outer = name, network, keys, names, outer
-        self.split, self.transposed = split, transposed
+        self.split, self.transposed, self.gain = split, transposed, gain
 
     def write(self):
         network = self.network.eval().float()
@@ -66,9 +71,9 @@ class Model:
                 else:
                     parameter.copy_(torch.randn_like(parameter) * (1.0 / WIDTH**0.5))
                     parameter.copy_(parameter.half().float())
-        ids = torch.randint(0, VOCAB, (TOKENS,))
+        ids = torch.randint(1, VOCAB, (TOKENS,))
         with torch.no_grad():
-            logits = network(ids[None]).logits[0].numpy().astype(np.float32)
+            results = self.results(ids)
         state, tensors = {key: value.numpy() for key, value in network.state_dict().items()}, {}
         for source, target in self.outer.items():
             if source in state:
@@ -84,6 +89,8 @@ class Model:
                         if self.split and target == "attn_qkv":
                             array = self.split(array)
                         tensors[f"blk.{layer}.{target}.{kind}"] = array
+        # Some networks hold what gains differ from 1; files hold the gains.
+        tensors |= {name: array + self.gain for name, array in tensors.items() if name.endswith("norm.weight")}
         arch = self.keys.pop("architecture")
         pairs = {"general.architecture": arch}
         pairs |= {
@@ -93,10 +100,37 @@ class Model:
             f"{arch}.attention.head_count": HEADS,
         }
         pairs |= {f"{arch}.{key}": value for key, value in self.keys.items()}
-        write_gguf(FOLDER / f"{self.name}.gguf", pairs, tensors)
-        np.save(FOLDER / f"{self.name}.ids.npy", ids.numpy().astype(np.int32))
-        np.save(FOLDER / f"{self.name}.logits.npy", logits)
-        print(f"{self.name}: {(FOLDER / f'{self.name}.gguf').stat().st_size} bytes")
+        write_gguf(self.folder / f"{self.name}.gguf", pairs, tensors)
+        np.save(self.folder / f"{self.name}.ids.npy", ids.numpy().astype(np.int32))
+        for kind, result in results.items():
+            np.save(self.folder / f"{self.name}.{kind}.npy", result.numpy().astype(np.float32))
+        print(f"{self.name}: {(self.folder / f'{self.name}.gguf').stat().st_size} bytes")
+
+    def results(self, ids):
+        return {"logits": self.network(ids[None]).logits[0]}
+
+
+POOLINGS = {"mean": 1, "cls": 2, "last": 3}
+
+
+class Embedder(Model):
+    """A random model that makes embeddings; body is the part of the network that gives the tokens' vectors."""
+
+    folder = FOLDER / "embeddings"
+
+    def __init__(self, *args, pooling, body=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.pooling, self.body = pooling, body
+        self.keys["pooling_type"] = POOLINGS[pooling]
+
+    def results(self, ids):
+        vectors = (self.body or self.network)(ids[None]).last_hidden_state[0]
+        pooled = {"mean": vectors.mean(0), "cls": vectors[0], "last": vectors[-1]}[self.pooling]
+        results = {"vectors": vectors, "pooled": pooled / pooled.norm()}
+        if self.body:
+            scores = self.network(ids[None]).logits[0]
+            results["scores"] = scores.softmax(0) if self.keys["architecture"] == "qwen3" else scores
+        return results
 
 
 SHARED = dict(vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS, max_position_embeddings=CONTEXT,
@@ -164,7 +198,119 @@ def glm4():
     return Model("glm4", hf.Glm4ForCausalLM(config), keys, names, OUTER)
 
 
-MODELS = {maker.__name__: maker for maker in (gpt2, gptneox, cohere2, exaone4, glm4)}
+class Encoder(torch.nn.Module):
+    """What transformers lacks: nomic-bert (rotation) and jina-bert-v2 (slopes), both with gates and norms behind the blocks."""
+
+    class Block(torch.nn.Module):
+        def __init__(self, bias):
+            super().__init__()
+            linear, norm = torch.nn.Linear, torch.nn.LayerNorm
+            self.q, self.k, self.v, self.o = (linear(WIDTH, WIDTH, bias) for _ in range(4))
+            self.gate, self.up, self.down = linear(WIDTH, HIDDEN, False), linear(WIDTH, HIDDEN, False), linear(HIDDEN, WIDTH, bias)
+            self.norm1, self.norm2 = norm(WIDTH, eps=1e-12), norm(WIDTH, eps=1e-12)
+
+    def __init__(self, slopes, activation):
+        super().__init__()
+        self.slopes, self.activation = slopes, activation
+        self.words, self.types = torch.nn.Embedding(VOCAB, WIDTH), torch.nn.Embedding(2, WIDTH)
+        self.norm = torch.nn.LayerNorm(WIDTH, eps=1e-12)
+        self.layers = torch.nn.ModuleList(self.Block(slopes is not None) for _ in range(LAYERS))
+
+    def forward(self, ids):
+        size, tokens = WIDTH // HEADS, ids.shape[1]
+        x = self.norm(self.words(ids) + self.types.weight[0])
+        positions = torch.arange(tokens)
+        angles = positions[:, None] * 1000.0 ** (-torch.arange(0, size, 2) / size)
+        bias = torch.zeros(tokens, tokens)
+        if self.slopes is not None:
+            bias = -self.slopes[:, None, None] * (positions[:, None] - positions).abs()
+
+        def rotate(heads):
+            first, second = heads.chunk(2, -1)
+            return torch.cat([first * angles.cos() - second * angles.sin(), first * angles.sin() + second * angles.cos()], -1)
+
+        for layer in self.layers:
+            q, k, v = (part(x).view(1, tokens, HEADS, size).transpose(1, 2) for part in (layer.q, layer.k, layer.v))
+            if self.slopes is None:
+                q, k = rotate(q), rotate(k)
+            weights = (q @ k.transpose(-1, -2) / size**0.5 + bias).softmax(-1)
+            x = layer.norm1(x + layer.o((weights @ v).transpose(1, 2).reshape(1, tokens, WIDTH)))
+            x = layer.norm2(x + layer.down(self.activation(layer.gate(x)) * layer.up(x)))
+        return hf.modeling_outputs.BaseModelOutput(x)
+
+
+def encoder(name, network, keys, pooling):
+    keys |= {"architecture": name, "feed_forward_length": HIDDEN, "attention.layer_norm_epsilon": 1e-12, "attention.causal": False}
+    names = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
+             "norm1": "attn_output_norm", "norm2": "layer_output_norm"}
+    outer = {"words.weight": "token_embd.weight", "types.weight": "token_types.weight", "norm.weight": "token_embd_norm.weight",
+             "norm.bias": "token_embd_norm.bias"}
+    return Embedder(name, network, keys, {f"layers.{{}}.{k}": v for k, v in names.items()}, outer, pooling=pooling)
+
+
+def nomic_bert():
+    return encoder("nomic-bert", Encoder(None, F.silu), {"rope.freq_base": 1000.0}, "mean")
+
+
+def jina_bert_v2():
+    slopes = 2.0 ** (-8.0 * torch.arange(1, HEADS + 1) / HEADS)
+    return encoder("jina-bert-v2", Encoder(slopes, F.gelu), {}, "mean")
+
+
+def bert():
+    network = hf.BertForSequenceClassification(hf.BertConfig(**SHARED, num_labels=1))
+    keys = {"architecture": "bert", "feed_forward_length": HIDDEN, "attention.layer_norm_epsilon": 1e-12, "attention.causal": False}
+    names = {"attention.self.query": "attn_q", "attention.self.key": "attn_k", "attention.self.value": "attn_v",
+             "attention.output.dense": "attn_output", "attention.output.LayerNorm": "attn_output_norm", "intermediate.dense": "ffn_up",
+             "output.dense": "ffn_down", "output.LayerNorm": "layer_output_norm"}
+    outer = {"bert.embeddings.word_embeddings.weight": "token_embd.weight", "bert.embeddings.position_embeddings.weight": "position_embd.weight",
+             "bert.embeddings.token_type_embeddings.weight": "token_types.weight", "bert.embeddings.LayerNorm.weight": "token_embd_norm.weight",
+             "bert.embeddings.LayerNorm.bias": "token_embd_norm.bias", "bert.pooler.dense.weight": "cls.weight",
+             "bert.pooler.dense.bias": "cls.bias", "classifier.weight": "cls.output.weight", "classifier.bias": "cls.output.bias"}
+    return Embedder("bert", network, keys, {f"bert.encoder.layer.{{}}.{k}": v for k, v in names.items()}, outer, pooling="cls", body=network.bert)
+
+
+def modern_bert():
+    network = hf.ModernBertForSequenceClassification(hf.ModernBertConfig(
+        **SHARED, local_attention=16, global_rope_theta=16000.0, local_rope_theta=1000.0, num_labels=3, classifier_pooling="mean", reference_compile=False))
+    keys = {"architecture": "modern-bert", "feed_forward_length": HIDDEN, "attention.layer_norm_epsilon": 1e-5, "attention.causal": False,
+            "attention.sliding_window": 16, "attention.sliding_window_pattern": 3, "rope.freq_base": 16000.0, "rope.freq_base_swa": 1000.0}
+    names = {"attn_norm": "attn_norm", "attn.Wqkv": "attn_qkv", "attn.Wo": "attn_output", "mlp_norm": "ffn_norm", "mlp.Wi": "ffn_up",
+             "mlp.Wo": "ffn_down"}
+    outer = {"model.embeddings.tok_embeddings.weight": "token_embd.weight", "model.embeddings.norm.weight": "token_embd_norm.weight",
+             "model.final_norm.weight": "output_norm.weight", "head.dense.weight": "cls.weight", "head.norm.weight": "cls.norm.weight",
+             "classifier.weight": "cls.output.weight", "classifier.bias": "cls.output.bias"}
+    return Embedder("modern-bert", network, keys, {f"model.layers.{{}}.{k}": v for k, v in names.items()}, outer, pooling="mean", body=network.model)
+
+
+def gemma_embedding():
+    network = hf.Gemma3TextModel(hf.Gemma3TextConfig(
+        **SHARED, num_key_value_heads=KV_HEADS, head_dim=WIDTH // HEADS, query_pre_attn_scalar=WIDTH // HEADS, sliding_window=16,
+        sliding_window_pattern=2, rope_theta=16000.0, rope_local_base_freq=1000.0, use_bidirectional_attention=True))
+    keys = {"architecture": "gemma-embedding", "feed_forward_length": HIDDEN, "attention.layer_norm_rms_epsilon": 1e-6,
+            "attention.head_count_kv": KV_HEADS, "attention.sliding_window": 16, "attention.sliding_window_pattern": 2,
+            "rope.freq_base": 16000.0, "rope.freq_base_swa": 1000.0}
+    names = {key.removeprefix("model."): name for key, name in (ATTENTION | MLP).items()}
+    names |= {f"layers.{{}}.{key}": name for key, name in {
+        "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "input_layernorm": "attn_norm",
+        "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+        "post_feedforward_layernorm": "post_ffw_norm"}.items()}
+    outer = {"embed_tokens.weight": "token_embd.weight", "norm.weight": "output_norm.weight"}
+    return Embedder("gemma-embedding", network, keys, names, outer, gain=1, pooling="mean")
+
+
+def qwen3_embedding():
+    network = hf.Qwen3ForSequenceClassification(hf.Qwen3Config(**SHARED, num_key_value_heads=KV_HEADS, head_dim=WIDTH // HEADS, num_labels=2))
+    keys = {"architecture": "qwen3", "feed_forward_length": HIDDEN, "attention.head_count_kv": KV_HEADS, "rope.freq_base": 10000.0,
+            "attention.layer_norm_rms_epsilon": 1e-6}
+    names = ATTENTION | MLP | {
+        "model.layers.{}.self_attn.q_norm": "attn_q_norm", "model.layers.{}.self_attn.k_norm": "attn_k_norm",
+        "model.layers.{}.input_layernorm": "attn_norm", "model.layers.{}.post_attention_layernorm": "ffn_norm"}
+    return Embedder("qwen3-embedding", network, keys, names, OUTER | {"score.weight": "cls.output.weight"}, pooling="last", body=network.model)
+
+
+MODELS = {maker.__name__: maker for maker in (
+    gpt2, gptneox, cohere2, exaone4, glm4, bert, nomic_bert, jina_bert_v2, modern_bert, gemma_embedding, qwen3_embedding)}
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or MODELS:

@@ -14,6 +14,7 @@ pub(in crate::kernels) fn swiglu(gate: &mut [f32], up: &[f32]) {
 pub(in crate::kernels) fn activate(x: &mut [f32], activation: Activation) {
     match activation {
         Activation::Sigmoid => map(x, sigmoid),
+        Activation::Tanh => map(x, tanh),
         Activation::Silu => map(x, silu),
         Activation::GeluTanh => map(x, gelu_tanh),
         Activation::GeluErf => map(x, gelu_erf),
@@ -27,6 +28,7 @@ pub(in crate::kernels) fn activate(x: &mut [f32], activation: Activation) {
 pub(in crate::kernels) fn gate(gate: &mut [f32], up: &[f32], activation: Activation) {
     match activation {
         Activation::Sigmoid => gate_by(gate, up, sigmoid),
+        Activation::Tanh => gate_by(gate, up, tanh),
         Activation::Silu => gate_by(gate, up, silu),
         Activation::GeluTanh => gate_by(gate, up, gelu_tanh),
         Activation::GeluErf => gate_by(gate, up, gelu_erf),
@@ -148,7 +150,7 @@ mod tests {
     fn a_gate_is_an_activation_and_a_product() {
         use Activation::*;
         let (x, up): (Vec<f32>, Vec<f32>) = (-90..90).map(|i| (i as f32 / 9.0, 3.0 - i as f32 / 30.0)).unzip();
-        for activation in [Sigmoid, Silu, GeluTanh, GeluErf, ReluSquared] {
+        for activation in [Sigmoid, Tanh, Silu, GeluTanh, GeluErf, ReluSquared] {
             let (mut gated, mut activated) = (x.clone(), x.clone());
             gate(&mut gated, &up, activation);
             activate(&mut activated, activation);

@@ -60,7 +60,7 @@ pub(super) fn attend<T: Copy + Into<f32>>(args: &mut AttendArgs<T>) {
     }
 }
 
-/// The scores of one query: capped, then `fma(slope, offset + p, score)`.
+/// The scores of one query: capped, then `fma(slope, -|offset + p|, score)`.
 #[inline(always)]
 pub(in crate::kernels) fn adjust(scores: &mut [f32], adjust: &Adjust, query: usize) {
     if adjust.cap > 0.0 {
@@ -69,7 +69,7 @@ pub(in crate::kernels) fn adjust(scores: &mut [f32], adjust: &Adjust, query: usi
     let (slope, offset) = (adjust.slopes[query], adjust.offsets[query]);
     if slope != 0.0 {
         for (p, score) in scores.iter_mut().enumerate() {
-            *score = slope.mul_add(offset + p as f32, *score);
+            *score = slope.mul_add(-(offset + p as f32).abs(), *score);
         }
     }
 }
