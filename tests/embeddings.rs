@@ -99,7 +99,9 @@ fn poolings_are_what_they_are_called() {
         let (vectors, width) = (plain(Pooling::None), 64);
         assert_eq!(vectors.len(), tokens.len() * width);
         let mean: Vec<f32> = (0..width)
-            .map(|column| vectors.iter().skip(column).step_by(width).map(|&x| f64::from(x)).sum::<f64>() as f32 / tokens.len() as f32)
+            .map(|column| {
+                vectors.iter().skip(column).step_by(width).map(|&x| f64::from(x)).sum::<f64>() as f32 / tokens.len() as f32
+            })
             .collect();
         assert!(relative_error(&plain(Pooling::Mean), &mean) < 1e-6);
         assert!(plain(Pooling::Cls) == vectors[..width] && plain(Pooling::Last) == vectors[vectors.len() - width..]);

@@ -9,7 +9,7 @@ use super::experts::ExpertStyle;
 use super::program::{Input, Register};
 use crate::error::Result;
 use crate::kernels::{Activation, RopeStyle};
-use crate::ops::{Norm, Scoring};
+use crate::ops::Norm;
 
 /// `bert`: learned positions.
 pub(super) fn build(b: &mut Builder) -> Result<()> {
@@ -33,7 +33,7 @@ pub(super) fn build_rotating(b: &mut Builder) -> Result<()> {
 pub(super) fn build_jina(b: &mut Builder) -> Result<()> {
     let (width, hidden) = (b.params.width, b.params.feed_forward);
     let up = b.bind.rows(&block(0, "ffn_up.weight"), width)?;
-    let gated = up == 2 * hidden || b.bind.has(&block(0, "ffn_gate.weight"));
+    let gated = up == 2 * hidden || (0..b.params.layers).any(|layer| b.bind.has(&block(layer, "ffn_gate.weight")));
     let feed_forward = FeedForward { gated, ..b.gated(Activation::GeluErf) };
     let slopes = alibi(b.params.heads, 8.0);
     encoder(b, None, Attention { slopes, qk_norm: QkNorm::OptionalWhole, ..Attention::default() }, feed_forward)
@@ -80,7 +80,6 @@ fn encoder(b: &mut Builder, positions: Option<&str>, attention: Attention, feed_
 }
 
 fn experts(b: &mut Builder, layer: usize, x: Register) -> Result<()> {
-    let style = ExpertStyle { scoring: Scoring::Softmax, normalize: false, activation: Activation::GeluErf };
     let input = b.copied(x);
-    b.experts(layer, input, style, x, 1.0)
+    b.experts(layer, input, ExpertStyle { activation: Activation::GeluErf, gated: false, ..ExpertStyle::ALL }, x, 1.0)
 }

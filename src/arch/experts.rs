@@ -15,14 +15,17 @@ pub struct ExpertStyle {
     pub normalize: bool,
     /// The function of the hidden layer.
     pub activation: Activation,
+    /// Whether what goes through it multiplies a second product.
+    pub gated: bool,
 }
 
 impl ExpertStyle {
     /// SwiGLU experts, weighted by probabilities over those selected.
     pub const SELECTED: ExpertStyle =
-        ExpertStyle { scoring: Scoring::SoftmaxOfSelected, normalize: true, activation: Activation::Silu };
+        ExpertStyle { scoring: Scoring::SoftmaxOfSelected, normalize: true, activation: Activation::Silu, gated: true };
     /// SwiGLU experts, weighted by probabilities over all.
-    pub const ALL: ExpertStyle = ExpertStyle { scoring: Scoring::Softmax, normalize: false, activation: Activation::Silu };
+    pub const ALL: ExpertStyle =
+        ExpertStyle { scoring: Scoring::Softmax, normalize: false, activation: Activation::Silu, gated: true };
 }
 
 /// Greatest number of groups: they are counted in the bits of a word.
@@ -48,7 +51,7 @@ impl Builder<'_> {
             Ok(Stacked { matrix, bias })
         };
         let experts = Box::new(Experts {
-            gate: self.bind.has(&block(layer, "ffn_gate_exps.weight")).then(|| stacked("gate", hidden, width)).transpose()?,
+            gate: style.gated.then(|| stacked("gate", hidden, width)).transpose()?,
             up: stacked("up", hidden, width)?,
             down: stacked("down", width, hidden)?,
             activation: style.activation,

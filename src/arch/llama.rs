@@ -32,11 +32,7 @@ pub(super) fn pre_norm(b: &mut Builder, second_norm: &str, attention: impl Fn(us
 }
 
 /// The same without an end.
-pub(super) fn pre_norm_blocks(
-    b: &mut Builder,
-    second_norm: &str,
-    attention: impl Fn(usize) -> Attention,
-) -> Result<Register> {
+pub(super) fn pre_norm_blocks(b: &mut Builder, second_norm: &str, attention: impl Fn(usize) -> Attention) -> Result<Register> {
     let width = b.params.width;
     let x = b.embed(1.0)?;
     for layer in 0..b.params.layers {

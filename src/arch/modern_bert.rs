@@ -26,7 +26,8 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
         let (rope, window) = if layer % period == 0 { (global, None) } else { (local, window) };
         // The norm behind the embeddings is that of the first block.
         let name = block(layer, "attn_norm");
-        let input = if b.bind.has(&format!("{name}.weight")) { Input::Norm(x, b.layer_norm(&name, width)?) } else { Input::Plain(x) };
+        let has_norm = layer > 0 || b.bind.has(&format!("{name}.weight"));
+        let input = if has_norm { Input::Norm(x, b.layer_norm(&name, width)?) } else { Input::Plain(x) };
         b.attention(layer, input, Attention { rope: Some(rope), window, ..Attention::default() }, x)?;
         let norm = b.layer_norm(&block(layer, "ffn_norm"), width)?;
         b.feed_forward(layer, Input::Norm(x, norm), b.gated(activation), x)?;

@@ -393,12 +393,8 @@ impl Program {
             return Err(nonsense("uses a register twice in one operation"));
         }
         // The vocabulary product comes after the table of embeddings.
-        let tables = || {
-            ops.iter()
-                .filter_map(|op| if let Op::Embed { table, .. } | Op::Logits { table, .. } = op { Some(table) } else { None })
-        };
-        let (Some(vocab), Some(Op::Pool { .. } | Op::Logits { .. })) = (tables().map(|table| table.rows).last(), ops.last())
-        else {
+        let table = |op: &Op| if let Op::Embed { table, .. } | Op::Logits { table, .. } = op { Some(table.rows) } else { None };
+        let (Some(vocab), Some(Op::Pool { .. } | Op::Logits { .. })) = (ops.iter().rev().find_map(table), ops.last()) else {
             return Err(nonsense("wrote neither logits nor embeddings"));
         };
         let bidirectional = attention.iter().any(|layer| layer.bidirectional);

@@ -248,7 +248,9 @@ impl Session {
         if self.embedding.is_some() {
             return Err(Error::InvalidState(match &self.model.engine()?.program {
                 program if program.generates => "the session makes embeddings: it generates no text".into(),
-                program => format!("a model of architecture {} makes embeddings: it generates no text", program.params.architecture),
+                program => {
+                    format!("a model of architecture {} makes embeddings: it generates no text", program.params.architecture)
+                }
             }));
         }
         self.text.begin_step();
