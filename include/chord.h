@@ -135,7 +135,7 @@ enum chord_status
     CHORD_STATUS_BUSY = -7,
     /** The operating system refused a file operation. */
     CHORD_STATUS_IO = -10,
-    /** Memory ran out, or more than 65536 objects of one type are alive. */
+    /** Memory or room for threads ran out, or more than 65536 objects of one type are alive. */
     CHORD_STATUS_OUT_OF_MEMORY = -11,
     /** chord_model_options_set_memory_budget() does not allow it; the message has the numbers. */
     CHORD_STATUS_OVER_BUDGET = -12,
@@ -526,9 +526,9 @@ chord_status chord_model_options_set_vocab_only(chord_model_options *options,
                                                 chord_error **err);
 
 /**
- * Reads the file into private memory (or copies the caller's), instead of using it where it is. A mapped file that another
- * program cuts short while a model uses it ends the process, as the operating system has it; a copy is immune. The default
- * is false.
+ * Reads the file into private memory (or copies the caller's), instead of using it where it is. When another program cuts a
+ * mapped file short, calls that would read it return CHORD_STATUS_IO; if it does so while one reads, the operating system
+ * ends the process. A copy is immune. The default is false.
  */
 chord_status chord_model_options_set_copy(chord_model_options *options,
                                           bool copy,

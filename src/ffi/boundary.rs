@@ -6,12 +6,13 @@ use super::registry::{Handle, Pinned};
 use super::reserve;
 use crate::error::{Error, Result as LibraryResult};
 use crate::model::{LogLevel, Model};
+use crate::threads;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char};
 use std::fmt::Write;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Arc, Once, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
-use std::{mem, ptr, slice, str, thread};
+use std::{mem, ptr, slice, str};
 
 /// Why a call fails: an error of the library, or one that only exists at this boundary.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +146,7 @@ fn install_hook() {
                 let mut line = Line::default();
                 let _ = write!(line, "{info}");
                 MESSAGE.set(Some(line));
-            } else if !thread::current().name().is_some_and(|name| name.starts_with("chord"))
+            } else if !threads::is_ours()
                 && let Some(previous) = PREVIOUS.get()
             {
                 previous(info);

@@ -31,7 +31,7 @@ pub enum chord_status {
     CHORD_STATUS_BUSY = -7,
     /// The operating system refused a file operation.
     CHORD_STATUS_IO = -10,
-    /// Memory ran out, or more than 65536 objects of one type are alive.
+    /// Memory or room for threads ran out, or more than 65536 objects of one type are alive.
     CHORD_STATUS_OUT_OF_MEMORY = -11,
     /// chord_model_options_set_memory_budget() does not allow it; the message has the numbers.
     CHORD_STATUS_OVER_BUDGET = -12,

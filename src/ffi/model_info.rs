@@ -82,6 +82,7 @@ pub unsafe extern "C" fn chord_model_metadata_value(
         // SAFETY: the C contract: NULL or a NUL-terminated string.
         let key = unsafe { string("key", key) }?;
         let buffer = Buffer::new("value", value.cast::<u8>(), capacity, "value_len", value_len)?;
+        model.file().check()?;
         let value = model.file().metadata().get(key);
         let value = value.ok_or_else(|| Error::NotFound(format!("the model has no metadata key \"{key}\"")))?;
         let mut text = Text(Vec::new());

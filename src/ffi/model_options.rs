@@ -152,9 +152,9 @@ pub unsafe extern "C" fn chord_model_options_set_vocab_only(
     })
 }
 
-/// Reads the file into private memory (or copies the caller's), instead of using it where it is. A mapped file that another
-/// program cuts short while a model uses it ends the process, as the operating system has it; a copy is immune. The default
-/// is false.
+/// Reads the file into private memory (or copies the caller's), instead of using it where it is. When another program cuts a
+/// mapped file short, calls that would read it return CHORD_STATUS_IO; if it does so while one reads, the operating system
+/// ends the process. A copy is immune. The default is false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_model_options_set_copy(
     options: *mut chord_model_options,

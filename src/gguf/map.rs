@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::Read;
 use std::ops::{Deref, Range};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A multiple of every page size in use.
@@ -12,9 +12,16 @@ const PAGE: usize = 64 * 1024;
 
 /// The bytes of one file. They do not move and do not change while this exists.
 pub(super) enum Storage {
-    Mapped(memmap2::Mmap),
+    Mapped(Mapped),
     Owned(Vec<u8>),
     Borrowed(Borrowed),
+}
+
+/// A file in the address space, kept open to see whether it was cut.
+pub(super) struct Mapped {
+    map: memmap2::Mmap,
+    file: File,
+    path: PathBuf,
 }
 
 /// Bytes of the caller; see [`Storage::borrowed`].
@@ -38,8 +45,20 @@ impl Storage {
         // The length comes from the open file, not from its name, and the mapping has exactly this length.
         let len = usize::try_from(len).map_err(|_| Error::OutOfMemory)?;
         // SAFETY: read-only; that nobody cuts or changes the file meanwhile is the documented duty of who opens it.
-        let map = unsafe { memmap2::MmapOptions::new().len(len).map(&file) };
-        map.map(Storage::Mapped).map_err(|source| io("cannot map", path, source))
+        let map = unsafe { memmap2::MmapOptions::new().len(len).map(&file) }.map_err(|source| io("cannot map", path, source))?;
+        Ok(Storage::Mapped(Mapped { map, file, path: path.to_owned() }))
+    }
+
+    /// Sees whether a mapped file still has all its bytes: who reads one that is gone is ended by the system. Costs one
+    /// system call, and cannot see what happens after it.
+    pub(super) fn check(&self) -> Result<()> {
+        let Storage::Mapped(Mapped { map, file, path }) = self else { return Ok(()) };
+        let len = file.metadata().map_err(|source| io("cannot stat", path, source))?.len();
+        if len >= map.len() as u64 {
+            return Ok(());
+        }
+        let message = format!("the file was cut from {} bytes to {len} while it was open", map.len());
+        Err(io("cannot read", path, std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message)))
     }
 
     /// Reads the file at `path` into private memory.
@@ -63,7 +82,7 @@ impl Storage {
 
     /// Tells the system that a mapped range will not be needed soon: its pages leave the memory of this process.
     pub(super) fn release(&self, range: Range<usize>) {
-        if let Storage::Mapped(map) = self {
+        if let Storage::Mapped(Mapped { map, .. }) = self {
             // Only pages that lie wholly inside; what goes wrong with a hint does not matter.
             let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
             if start < end {
@@ -75,7 +94,7 @@ impl Storage {
 
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
-            Storage::Mapped(map) => map,
+            Storage::Mapped(Mapped { map, .. }) => map,
             Storage::Owned(bytes) => bytes,
             Storage::Borrowed(Borrowed { len: 0, .. }) => &[],
             // SAFETY: who called `borrowed` vouches for the range.
@@ -96,6 +115,9 @@ fn open(path: &Path) -> Result<(File, u64)> {
 }
 
 fn io(action: &str, path: &Path, source: std::io::Error) -> Error {
+    if source.kind() == std::io::ErrorKind::OutOfMemory {
+        return Error::OutOfMemory;
+    }
     Error::Io { what: format!("{action} {}", path.display()), source }
 }
 

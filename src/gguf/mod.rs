@@ -65,7 +65,7 @@ impl File {
     /// the whole model.
     ///
     /// The file must not be cut or changed while it is open: the mapping shows every change, and reading a page that is
-    /// gone ends the process. [`File::open_copied`] has no such condition.
+    /// gone ends the process ([`File::check`] sees what was cut before). [`File::open_copied`] has no such condition.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be opened, [`Error::Malformed`] with the byte offset when it is not a well-formed
@@ -132,6 +132,14 @@ impl File {
         resident.resize_with(tensors.len(), OnceLock::new);
         let directory = Directory::new(tensors)?;
         Ok(File(Arc::new(Inner { shards: storages, version, metadata, directory, resident })))
+    }
+
+    /// Sees whether mapped files still have all their bytes: to be asked before they are read.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: one was cut.
+    pub fn check(&self) -> Result<()> {
+        self.0.shards.iter().try_for_each(|shard| shard.check())
     }
 
     /// The format version: 2 or 3.

@@ -15,7 +15,7 @@ impl File {
     /// was set before the copy was complete, and then nothing changed.
     ///
     /// # Errors
-    /// Out of memory.
+    /// Out of memory; [`crate::error::Error::Io`] when the file was cut.
     pub fn make_resident(&self, tensor: &TensorInfo, stop: &AtomicBool) -> Result<bool> {
         let Some(resident) = self.0.resident.get(tensor.index) else { return Ok(true) };
         if resident.get().is_some() {
@@ -27,6 +27,7 @@ impl File {
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
+            self.check()?;
             to.copy_from_slice(from);
         }
         // Another thread may have been faster; its copy is as good.

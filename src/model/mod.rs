@@ -169,6 +169,7 @@ impl Model {
             return Ok(template);
         }
         let (bos, eos) = self.special_texts();
+        self.file.check()?;
         let template = Template::from_metadata(self.file.metadata(), &bos, &eos)?;
         Ok(self.template.get_or_init(|| template))
     }

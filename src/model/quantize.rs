@@ -184,6 +184,7 @@ impl Quantizer<'_> {
 
     /// A tensor in its new type; `None` when it keeps the old one.
     fn tensor(&self, file: &File, tensor: &TensorInfo, dtype: Dtype) -> Result<Option<Encoded>> {
+        file.check()?;
         if dtype == tensor.dtype {
             return Ok(None);
         }

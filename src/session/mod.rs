@@ -79,6 +79,7 @@ impl Session {
     /// Out of memory or over the model's memory budget, a vocabulary-only model, an option out of the model's range.
     pub fn new(model: Arc<Model>, options: &SessionOptions) -> Result<Session> {
         let engine = model.engine()?;
+        model.file().check()?;
         let program = &engine.program;
         let (trained, size) = (program.params.context, Size::new(program, options)?);
         if size.context > trained {
@@ -208,6 +209,7 @@ impl Session {
         }
         let model = Arc::clone(&self.model);
         let engine = model.engine()?;
+        model.file().check()?;
         while self.cache.len() < self.tokens.len() {
             let start = self.cache.len();
             let (end, progress) = self.stopped.take().unwrap_or((self.tokens.len().min(start + self.batch), Progress::default()));

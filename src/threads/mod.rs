@@ -7,6 +7,8 @@
 mod background;
 mod fork;
 mod pool;
+mod thread;
 
 pub use background::Background;
 pub use pool::Pool;
+pub use thread::{is_ours, on_stack};

@@ -1,13 +1,14 @@
 //! See the module documentation.
 
 use super::fork::Process;
+use super::thread::{Parking, Thread};
 use crate::error::{Error, Result};
 use std::cell::UnsafeCell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a thread spins before it parks: longer than the serial code between two regions, shorter than a time slice.
@@ -34,7 +35,6 @@ struct Region {
     stop: *const Stop<'static>,
     /// The unit that ends the region.
     end: usize,
-    caller: Option<Thread>,
 }
 
 struct Shared {
@@ -44,6 +44,8 @@ struct Shared {
     panicked: AtomicBool,
     /// Written by the caller while nobody is inside, read by workers while they are inside.
     region: UnsafeCell<Region>,
+    /// Where the caller waits for workers that are inside.
+    caller: Parking,
 }
 
 // SAFETY: `region` is guarded by `state` as its comment says; the task behind the pointer is `Sync`, and the caller keeps
@@ -53,8 +55,16 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 struct Worker {
-    handle: Option<JoinHandle<()>>,
-    parked: Arc<AtomicBool>,
+    thread: Option<Thread>,
+    bed: Arc<Bed>,
+}
+
+/// Where a worker sleeps.
+#[derive(Default)]
+struct Bed {
+    /// Set by the worker when it is about to.
+    parked: AtomicBool,
+    parking: Parking,
 }
 
 /// A fixed set of threads that run the units of one region at a time.
@@ -71,7 +81,7 @@ impl Pool {
     /// A pool of `threads` threads, the caller of [`Pool::run`] counted as one.
     ///
     /// # Errors
-    /// When `threads` is 0 or the system refuses a thread.
+    /// When `threads` is 0; [`Error::OutOfMemory`] when there is no memory or no room for another thread.
     pub fn new(threads: usize) -> Result<Pool> {
         if threads == 0 {
             return Err(Error::InvalidArgument("a pool needs at least one thread".into()));
@@ -85,21 +95,19 @@ impl Pool {
                 task: std::ptr::null::<fn(usize, usize)>() as *const Task,
                 stop: std::ptr::null::<fn() -> bool>() as *const Stop,
                 end: 0,
-                caller: None,
             }),
+            caller: Parking::default(),
         });
         let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()), process: Process::this()? };
+        pool.workers.try_reserve_exact(threads - 1).map_err(|_| Error::OutOfMemory)?;
         for index in 1..threads {
-            let (shared, parked) = (Arc::clone(&pool.shared), Arc::new(AtomicBool::new(false)));
-            let worker_parked = Arc::clone(&parked);
-            let handle = thread::Builder::new()
-                .name(format!("chord-{index}"))
-                .spawn(move || shared.work(index, &worker_parked))
-                .map_err(|source| Error::Io { what: format!("starting thread {index} of {threads}"), source })?;
-            pool.workers.push(Worker { handle: Some(handle), parked });
+            let (shared, bed) = (Arc::clone(&pool.shared), Arc::new(Bed::default()));
+            let worker_bed = Arc::clone(&bed);
+            let thread = Thread::spawn(&format!("chord-{index}"), move || shared.work(index, &worker_bed))?;
+            pool.workers.push(Worker { thread: Some(thread), bed });
         }
         // What the system and the runtime do for a new thread, allocations included, is done before the first region.
-        while !pool.workers.iter().all(|worker| worker.parked.load(Ordering::Relaxed)) {
+        while !pool.workers.iter().all(|worker| worker.bed.parked.load(Ordering::Relaxed)) {
             thread::yield_now();
         }
         Ok(pool)
@@ -137,7 +145,6 @@ impl Pool {
                 task: std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task),
                 stop: std::mem::transmute::<*const Stop<'_>, *const Stop<'static>>(stop),
                 end: units.end,
-                caller: Some(thread::current()),
             };
         }
         shared.next.0.store(units.start, Ordering::Relaxed);
@@ -146,8 +153,8 @@ impl Pool {
         // caller sees its flag.
         shared.state.0.store((state & !(EPOCH - 1)).wrapping_add(EPOCH) | OPEN, Ordering::SeqCst);
         for worker in self.workers.iter().take(units.len() - 1) {
-            if worker.parked.load(Ordering::SeqCst) {
-                worker.handle.as_ref().map(|handle| handle.thread().unpark());
+            if worker.bed.parked.load(Ordering::SeqCst) {
+                worker.bed.parking.unpark();
             }
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| shared.take_units(0, units.end, stop, task)));
@@ -157,7 +164,7 @@ impl Pool {
         shared.state.0.fetch_and(!OPEN, Ordering::AcqRel);
         let began = Instant::now();
         while shared.state.0.load(Ordering::Acquire) & INSIDE != 0 {
-            if began.elapsed() < SPIN { spin() } else { thread::park_timeout(Duration::from_millis(1)) }
+            if began.elapsed() < SPIN { spin() } else { shared.caller.park(Some(Duration::from_millis(1))) }
         }
         if let Err(panic) = outcome {
             resume_unwind(panic);
@@ -172,16 +179,11 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        for worker in &mut self.workers {
-            if let Some(handle) = worker.handle.take() {
-                if self.process.is_parent() {
-                    // There is no thread to wait for, and its handle speaks of one that lives elsewhere.
-                    std::mem::forget(handle);
-                    continue;
-                }
-                handle.thread().unpark();
-                // A worker catches the panics of its units, so joining cannot fail in a way that matters.
-                let _ = handle.join();
+        // A forked child has no threads to wait for.
+        if !self.process.is_parent() {
+            for worker in &mut self.workers {
+                worker.bed.parking.unpark();
+                worker.thread.take().map(Thread::join);
             }
         }
     }
@@ -189,15 +191,15 @@ impl Drop for Pool {
 
 impl Shared {
     /// The life of a worker.
-    fn work(&self, index: usize, parked: &AtomicBool) {
+    fn work(&self, index: usize, bed: &Bed) {
         let mut seen = 0;
-        while let Some(state) = self.wait(seen, parked) {
+        while let Some(state) = self.wait(seen, bed) {
             seen = state / EPOCH;
             if self.enter(seen) {
                 // SAFETY: this worker is inside, so the caller neither changes the region nor lets the task go.
-                let (task, stop, end, caller) = unsafe {
+                let (task, stop, end) = unsafe {
                     let region = &*self.region.get();
-                    (&*region.task, &*region.stop, region.end, region.caller.clone())
+                    (&*region.task, &*region.stop, region.end)
                 };
                 if catch_unwind(AssertUnwindSafe(|| self.take_units(index, end, stop, task))).is_err() {
                     self.next.0.store(end, Ordering::Relaxed);
@@ -205,14 +207,14 @@ impl Shared {
                 }
                 let after = self.state.0.fetch_sub(1, Ordering::AcqRel) - 1;
                 if after & (OPEN | INSIDE) == 0 {
-                    caller.inspect(Thread::unpark);
+                    self.caller.unpark();
                 }
             }
         }
     }
 
     /// Waits for a region after the epoch `seen`; `None` when the pool ends.
-    fn wait(&self, seen: u64, parked: &AtomicBool) -> Option<u64> {
+    fn wait(&self, seen: u64, bed: &Bed) -> Option<u64> {
         let began = Instant::now();
         loop {
             let state = self.state.0.load(Ordering::SeqCst);
@@ -220,13 +222,13 @@ impl Shared {
                 return None;
             }
             if state / EPOCH != seen {
-                parked.store(false, Ordering::Relaxed);
+                bed.parked.store(false, Ordering::Relaxed);
                 return Some(state);
             }
             if began.elapsed() < SPIN {
                 spin();
-            } else if parked.swap(true, Ordering::SeqCst) {
-                thread::park();
+            } else if bed.parked.swap(true, Ordering::SeqCst) {
+                bed.parking.park(None);
             }
         }
     }

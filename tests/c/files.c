@@ -1,5 +1,9 @@
-/* Bad model files: a status and a message that names the cause; good ones by every way of opening. */
+/* Bad model files: a status and a message that names the cause; good ones by every way of opening, and one that is cut while
+ * it is open. */
+#define _XOPEN_SOURCE 700
 #include "check.h"
+
+#include <unistd.h>
 
 static unsigned char *good;
 static size_t good_size;
@@ -160,6 +164,52 @@ static void in_memory(void)
     chord_model_options_free(options);
 }
 
+/* A mapped file that loses its end: errors from then on. A copy has all of it. */
+static void cut_while_open(bool copy)
+{
+    static const char path[] = "cut-while-open.gguf";
+    chord_model_options *options = NULL;
+    chord_model *model = NULL, *other = NULL;
+    chord_session *session, *late = NULL;
+    chord_chat *chat = NULL;
+    chord_event event = CHORD_EVENT_TOKEN;
+    char text[256];
+    size_t size = 0;
+    long cuts[] = {(long)(good_size / 2), 100, 0};
+    int i;
+
+    write_file(path, good, good_size);
+    OK(chord_model_options_new(&options, &err));
+    OK(chord_model_options_set_copy(options, copy, &err));
+    OK(chord_model_open(path, options, &model, &err));
+    session = greedy_session(model, 64, 8);
+    OK(chord_session_append_text(session, "a b c", 5, 0, &err));
+    OK(chord_session_step(session, &event, &err));
+    for (i = 0; i < 3; i++) {
+        CHECK(truncate(path, cuts[i]) == 0);
+        if (copy) {
+            OK(chord_session_step(session, &event, &err));
+            OK(chord_model_metadata_value(model, "general.architecture", text, sizeof text, &size, &err));
+            continue;
+        }
+        FAILS(chord_session_step(session, &event, &err), CHORD_STATUS_IO, "was cut");
+        FAILS(chord_session_eval(session, &err), CHORD_STATUS_IO, path);
+        FAILS(chord_session_new(model, NULL, &late, &err), CHORD_STATUS_IO, "was cut");
+        FAILS(chord_model_metadata_value(model, "general.architecture", text, sizeof text, &size, &err), CHORD_STATUS_IO, "was cut");
+        if (i == 0) FAILS(chord_chat_new(model, 0, &chat, &err), CHORD_STATUS_IO, "was cut");
+        CHECK(chord_model_tokenize(model, "a b c", 5, 0, NULL, 0, &size, NULL) == CHORD_STATUS_BUFFER_TOO_SMALL && size > 0);
+        FAILS(chord_model_open(path, options, &other, &err), CHORD_STATUS_MALFORMED, path);
+    }
+    if (!copy) { /* whole again, the session goes on where it was */
+        write_file(path, good, good_size);
+        OK(chord_session_step(session, &event, &err));
+    }
+    chord_session_free(session);
+    chord_model_free(model);
+    chord_model_options_free(options);
+    remove(path);
+}
+
 int main(int argc, char **argv)
 {
     chord_model_free(test_model(argc, argv));
@@ -168,6 +218,8 @@ int main(int argc, char **argv)
     bad_files();
     on_disk(argv[1]);
     in_memory();
+    cut_while_open(false);
+    cut_while_open(true);
     free(good);
     return result();
 }

@@ -5,8 +5,10 @@
 pub mod heap;
 pub mod kinds;
 pub mod npy;
+pub mod raw;
 #[path = "../../examples/synth/model.rs"]
 mod synth;
+pub mod vocabulary;
 
 use std::fs::File;
 use std::io::BufWriter;
