@@ -174,7 +174,7 @@ static bool choose(const struct function *function, int i, int choice, struct me
 {
     static const int64_t numbers[] = {0, 1, -1, INT32_MIN, INT32_MAX, UINT32_MAX, 99};
     static const float reals[] = {0.5f, 0, -1, NAN, INFINITY, 1e30f, -0.0f};
-    static const size_t sizes[] = {4, 0, 1, SIZE_MAX, SIZE_MAX / 2 + 1, SIZE_MAX / 4 + 1, 64};
+    static const size_t sizes[] = {4, 0, 1, SIZE_MAX, SIZE_MAX / 2 + 1, 2, 64};
     const char *type = function->types[i];
     int object = object_of(type, "*"), k;
 
