@@ -101,7 +101,7 @@ fn check(path: &Path, precision: Precision, batches: fn(usize) -> Vec<usize>) {
 
 /// Every type that weights come in. Small blocks and floats run in a model whose widths are no multiples of 256.
 const SUPER: &[&str] = &["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K", "IQ4_XS", "TQ1_0", "TQ2_0"];
-const WORDS: &[&str] = &["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"];
+const WORDS: &[&str] = &["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "NVFP4"];
 const SMALL: &[&str] = &["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "MXFP4"];
 const FLOAT: &[&str] = &["F32", "F16", "BF16"];
 
@@ -126,7 +126,7 @@ fn super_blocks() {
 }
 
 #[test]
-fn codewords() {
+fn codewords_and_small_scales() {
     WORDS.iter().for_each(|types| check(&common::synthetic_model("tiny", types), Precision::High, diagonal));
 }
 

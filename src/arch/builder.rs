@@ -250,6 +250,7 @@ impl<'a> Builder<'a> {
         let width = self.params.width;
         let positions = positions.map(|name| self.bind.matrix(name, self.bind.rows(name, width)?, width)).transpose()?;
         let (table, out) = (self.vocabulary("token_embd.weight")?, self.register(width));
+        let scale = scale * table.scale;
         self.ops.push(Op::Embed { table, positions, each, scale, out });
         Ok(out)
     }

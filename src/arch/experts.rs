@@ -48,7 +48,7 @@ impl Builder<'_> {
             let name = |kind: &str| block(layer, &format!("ffn_{part}_exps.{kind}"));
             let matrix = self.bind.stack(&name("weight"), count, rows, depth)?;
             let bias = self.bind.has(&name("bias")).then(|| self.bind.vectors(&name("bias"), count, rows)).transpose()?;
-            Ok(Stacked { matrix, bias })
+            Ok(Stacked { matrix, scales: self.bind.scales(&name("weight"), count)?, bias })
         };
         let experts = Box::new(Experts {
             gate: style.gated.then(|| stacked("gate", hidden, width)).transpose()?,

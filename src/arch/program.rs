@@ -63,6 +63,8 @@ pub struct Experts {
 pub struct Stacked {
     /// One below the other.
     pub matrix: Matrix,
+    /// Multiplies the products, one value per expert.
+    pub scales: Option<Vec<f32>>,
     /// Added to the products.
     pub bias: Option<Vec<f32>>,
 }
@@ -71,7 +73,7 @@ impl Stacked {
     /// The matrices with their bytes.
     #[must_use]
     pub fn stack<'a>(&'a self, file: &'a File) -> Stack<'a> {
-        Stack { weights: self.matrix.weights(file), bias: self.bias.as_deref() }
+        Stack { weights: self.matrix.weights(file), scales: self.scales.as_deref(), bias: self.bias.as_deref() }
     }
 }
 

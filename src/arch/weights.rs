@@ -18,6 +18,8 @@ pub struct Matrix {
     pub rows: usize,
     /// Inputs.
     pub depth: usize,
+    /// Multiplies what the elements say.
+    pub scale: f32,
 }
 
 impl Matrix {
@@ -27,7 +29,7 @@ impl Matrix {
         let bytes = file.data(&self.tensor);
         let per_row = bytes.len() / self.total;
         let bytes = &bytes[self.first * per_row..(self.first + self.rows) * per_row];
-        Weights { dtype: self.tensor.dtype, bytes, rows: self.rows, depth: self.depth }
+        Weights { dtype: self.tensor.dtype, bytes, rows: self.rows, depth: self.depth, scale: self.scale }
     }
 
     /// The tensor that it is, or is a part of.
@@ -94,13 +96,21 @@ impl<'a> Binder<'a> {
     /// A matrix that may be absent.
     pub fn optional_matrix(&self, name: &str, rows: usize, depth: usize) -> Result<Option<Matrix>> {
         let Some(tensor) = self.tensor(name, &[depth, rows])? else { return Ok(None) };
-        Ok(Some(Matrix { tensor: tensor.clone(), first: 0, total: rows, rows, depth }))
+        let scale = self.scales(name, 1)?.and_then(|scales| scales.first().copied()).unwrap_or(1.0);
+        Ok(Some(Matrix { tensor: tensor.clone(), first: 0, total: rows, rows, depth, scale }))
     }
 
-    /// `count` matrices of `rows` outputs and `depth` inputs, one below the other.
+    /// What multiplies each of `count` matrices of a tensor, where that is in a tensor of its own: formats with small scales
+    /// leave the size of a matrix to it.
+    pub fn scales(&self, name: &str, count: usize) -> Result<Option<Vec<f32>>> {
+        let Some(stem) = name.strip_suffix(".weight") else { return Ok(None) };
+        self.optional_vector(&format!("{stem}.scale"), count)
+    }
+
+    /// `count` matrices of `rows` outputs and `depth` inputs, one below the other, without their scales.
     pub fn stack(&self, name: &str, count: usize, rows: usize, depth: usize) -> Result<Matrix> {
         let tensor = self.tensor(name, &[depth, rows, count])?.ok_or_else(|| missing(name))?;
-        Ok(Matrix { tensor: tensor.clone(), first: 0, total: count * rows, rows: count * rows, depth })
+        Ok(Matrix { tensor: tensor.clone(), first: 0, total: count * rows, rows: count * rows, depth, scale: 1.0 })
     }
 
     /// Whether the file has a tensor of this name.

@@ -13,6 +13,8 @@ use crate::tensor::{Buffer, Memory};
 pub struct Stack<'a> {
     /// All of them.
     pub weights: Weights<'a>,
+    /// Multiplies the products: one value per expert.
+    pub scales: Option<&'a [f32]>,
     /// Added to the products: as many values as `weights` has rows.
     pub bias: Option<&'a [f32]>,
 }
@@ -266,11 +268,18 @@ fn products<const N: usize>(
         let args = MatmulArgs { weights: weights.bytes, rows: part, depth, tokens: run.count, input, out: window };
         // SAFETY: `out` holds a row of `total` per visit, and these columns of these rows belong to this unit alone.
         unsafe { machine.kernels.matmul(weights.dtype, &args) };
-        let Some(bias) = stack.bias else { return };
+        if stack.scales.is_none() && stack.bias.is_none() {
+            return;
+        }
         for visit in visits {
             // SAFETY: as above.
             let out = unsafe { out.part(visit * total + first, part) };
-            machine.kernels.add(out, &bias[run.expert * total + first..][..part]);
+            if let Some(scales) = stack.scales {
+                machine.kernels.scale(out, scales[run.expert]);
+            }
+            if let Some(bias) = stack.bias {
+                machine.kernels.add(out, &bias[run.expert * total + first..][..part]);
+            }
         }
     });
 }

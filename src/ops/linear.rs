@@ -18,6 +18,8 @@ pub struct Weights<'a> {
     pub rows: usize,
     /// Inputs.
     pub depth: usize,
+    /// Multiplies what the elements say.
+    pub scale: f32,
 }
 
 impl<'a> Weights<'a> {
@@ -169,7 +171,7 @@ pub fn linear<'a>(
     };
     machine.run(units, elements, &|_, unit| {
         let Some(job) = jobs.iter().rev().flatten().find(|job| job.first_unit <= unit) else { return };
-        let Weights { dtype, bytes, rows: total_rows, .. } = job.weights;
+        let Weights { dtype, bytes, rows: total_rows, scale, .. } = job.weights;
         let row_bytes = bytes.len() / total_rows;
         let first = (unit - job.first_unit) * job.step;
         let count = job.step.min(total_rows - first);
@@ -183,12 +185,15 @@ pub fn linear<'a>(
         };
         // SAFETY: `out` holds `tokens` rows of `total_rows`, and columns `first..first + count` belong to this unit alone.
         unsafe { machine.kernels.matmul(dtype, &args) };
-        if job.bias.is_none() && job.residual.is_none() && job.scale == 1.0 {
+        if job.bias.is_none() && job.residual.is_none() && job.scale == 1.0 && scale == 1.0 {
             return;
         }
         for token in 0..tokens {
             // SAFETY: as above: these columns are this unit's.
             let out = unsafe { job.out.part(token * total_rows + first, count) };
+            if scale != 1.0 {
+                machine.kernels.scale(out, scale);
+            }
             if let Some(bias) = job.bias {
                 machine.kernels.add(out, &bias[first..first + count]);
             }

@@ -33,6 +33,15 @@ pub struct SmallBlock {
     pub min: f32,
 }
 
+/// 64 weights `scale * q`, with a scale per 16.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MicroBlock {
+    /// The integers q, of 8 bits at most.
+    pub weights: [[i8; 16]; 4],
+    /// Worth of one step.
+    pub scales: [f32; 4],
+}
+
 /// 256 weights `d * s * q - dmin * m`, with one `s` and one `m` per 16 weights. Formats that have them per 32 repeat
 /// them.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +97,34 @@ impl Shape for SmallBlock {
         };
         let acc = (self.scale * act.scale).mul_add(f, acc);
         if mins { (self.min * act.scale).mul_add(m as f32, acc) } else { acc }
+    }
+}
+
+impl Shape for MicroBlock {
+    const LEN: usize = 64;
+
+    fn fit(grid: &Grid, x: &[f32], weights: &[f32]) -> MicroBlock {
+        MicroBlock::search(grid, x, weights)
+    }
+
+    fn decode(&self, out: &mut [f32]) {
+        for ((out, weights), scale) in out.chunks_exact_mut(16).zip(&self.weights).zip(&self.scales) {
+            out.iter_mut().zip(weights).for_each(|(out, &q)| *out = scale * f32::from(q));
+        }
+    }
+
+    /// The operations of [`SmallBlock`], for every 16 weights.
+    #[inline]
+    fn accumulate(&self, acc: f32, act: &ActBlock, part: usize, precision: Precision, _: bool) -> f32 {
+        let (hi, lo) = (act.hi.as_chunks::<16>().0, act.lo.as_chunks::<16>().0);
+        self.weights.iter().zip(&self.scales).zip(4 * part..).fold(acc, |acc, ((weights, scale), at)| {
+            let high = dot(weights, &hi[at]);
+            let f = match precision {
+                Precision::High => combine(high, dot(weights, &lo[at])),
+                Precision::Fast => high as f32,
+            };
+            (scale * act.scale).mul_add(f, acc)
+        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Block formats: what the bytes of a quantized weight mean, and the scalar product with quantized activations that
 //! every faster kernel must reproduce bit for bit.
 //!
-//! A format is one file: a struct that is the block as it stands in a model file, which unpacks into one of two shapes,
-//! [`SuperBlock`] or [`SmallBlock`]. Decoding to f32 and the product follow from the shape and are written once, in
+//! A format is one file: a struct that is the block as it stands in a model file, which unpacks into one of three shapes,
+//! [`SuperBlock`], [`SmallBlock`] or [`MicroBlock`]. Decoding to f32 and the product follow from the shape and are written once, in
 //! `dot`. A new format is its file plus one line in `formats!` below.
 //!
 //! Source of all layouts: the block structs and dequantization routines of the ggml reference implementation.
@@ -27,6 +27,7 @@ mod iq4_xs;
 mod mix;
 mod mxfp4;
 mod nearest;
+mod nvfp4;
 mod q2_k;
 mod q3_k;
 mod q4_0;
@@ -43,7 +44,7 @@ mod tq2_0;
 
 pub use activation::{ActBlock, BLOCK, Precision};
 pub use codewords::{Codewords, IQ1_WORDS, IQ2_S_WORDS, IQ2_XS_WORDS, IQ2_XXS_WORDS, IQ3_S_WORDS, IQ3_XXS_WORDS};
-pub use dot::{Shape, SmallBlock, SuperBlock};
+pub use dot::{MicroBlock, Shape, SmallBlock, SuperBlock};
 pub use encode::encode;
 pub use float::{BF16, F16, F32, Float};
 pub use iq1_m::IQ1_M;
@@ -57,6 +58,7 @@ pub use iq4_nl::{CODEBOOK, IQ4_NL};
 pub use iq4_xs::IQ4_XS;
 pub use mix::{FileType, MixModel};
 pub use mxfp4::{E2M1, MXFP4};
+pub use nvfp4::NVFP4;
 pub use q2_k::Q2_K;
 pub use q3_k::Q3_K;
 pub use q4_0::Q4_0;
@@ -156,11 +158,11 @@ macro_rules! formats {
 }
 pub(crate) use formats;
 
-/// Calls `$then!` with the name of every block format, those of codewords too: the table [`Dtype`] <-> format for those who
+/// Calls `$then!` with the name of every block format, those of codewords and of scales for few weights too: the table [`Dtype`] <-> format for those who
 /// build tables of functions. The struct of a format has the name of its [`Dtype`].
 macro_rules! all_formats {
     ($then:ident) => {
-        $crate::quant::formats! { $then and IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S }
+        $crate::quant::formats! { $then and IQ1_S IQ1_M IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S NVFP4 }
     };
 }
 pub(crate) use all_formats;

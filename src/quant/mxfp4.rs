@@ -9,7 +9,7 @@ use super::{Format, Grid, Levels, SmallBlock, nibbles, pack_nibbles};
 pub const E2M1: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// [`E2M1`] in ascending order.
-const ASCENDING: [i8; 16] = [-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12];
+pub(super) const ASCENDING: [i8; 16] = [-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12];
 
 /// 32 weights `2^(e - 128) * E2M1[q]`.
 #[derive(Clone, Copy)]
@@ -32,8 +32,7 @@ impl Format for MXFP4 {
     fn pack(block: &SmallBlock) -> MXFP4 {
         // Powers of two ascend with their exponents.
         let e = (0..=254).take_while(|&e| power(e) < block.scale).count() as u8;
-        let index = |w: i8| E2M1.iter().position(|&level| level == w).unwrap_or(0) as u8;
-        MXFP4 { e, qs: pack_nibbles(&block.weights.map(index)) }
+        MXFP4 { e, qs: pack_nibbles(&block.weights.map(pack_e2m1)) }
     }
 
     fn fit(x: &[f32], weights: &[f32]) -> SmallBlock {
@@ -42,6 +41,11 @@ impl Format for MXFP4 {
             (0..4).map(move |step| power(e.saturating_add(step)))
         })
     }
+}
+
+/// The number of a level.
+pub(super) fn pack_e2m1(weight: i8) -> u8 {
+    E2M1.iter().position(|&level| level == weight).unwrap_or(0) as u8
 }
 
 /// `2^(e - 128)`, of which the first two are subnormal numbers.

@@ -50,6 +50,10 @@ pub(crate) fn put_floats(dtype: Dtype, block: &mut [u8], mut next: impl FnMut() 
         Dtype::BF16 => return block.copy_from_slice(&half::bf16::from_f32(next()).to_le_bytes()),
         // The power of two below.
         Dtype::MXFP4 => return block[0] = (next().abs().to_bits() >> 23) as u8 + 1,
+        // The number below, of three bits behind its exponent.
+        Dtype::NVFP4 => {
+            return block[..4].fill_with(|| ((next().abs().clamp(0.01, 6.0).to_bits() >> 20) - (119 << 3)) as u8);
+        }
         // The upper halves of four bytes.
         Dtype::IQ1_M => {
             let d = half::f16::from_f32(next()).to_bits();
@@ -188,6 +192,13 @@ pub(crate) fn weight(dtype: Dtype, block: &[u8], i: usize) -> f64 {
             let (exponent, mantissa) = (q >> 1 & 3, f64::from(q & 1) / 2.0);
             let size = if exponent == 0 { mantissa } else { f64::from(1 << (exponent - 1)) * (1.0 + mantissa) };
             let scale = f64::from(i32::from(block[0]) - 127).exp2();
+            if q & 8 == 0 { scale * size } else { -scale * size }
+        }
+        Dtype::NVFP4 => {
+            let q = nibble(4, 16);
+            let size = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][q as usize & 7];
+            let (exponent, mantissa) = (i32::from(block[i / 16] >> 3 & 15), f64::from(block[i / 16] & 7) / 8.0);
+            let scale = if exponent == 0 { mantissa / 64.0 } else { (1.0 + mantissa) * f64::from(exponent - 7).exp2() };
             if q & 8 == 0 { scale * size } else { -scale * size }
         }
         other => panic!("{other} has no second opinion"),

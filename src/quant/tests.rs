@@ -58,6 +58,7 @@ const DIGESTS: &[(Dtype, u64)] = &[
     (Dtype::TQ1_0, 0x1d0b_cd0f_43c1_e040),
     (Dtype::TQ2_0, 0xe06d_dcd2_62a8_3fce),
     (Dtype::MXFP4, 0x94f0_6a84_ded4_f2ee),
+    (Dtype::NVFP4, 0xb48e_2d70_bb3b_6775),
     (Dtype::IQ2_XXS, 0x85d2_db02_0b02_da81),
     (Dtype::IQ2_XS, 0x369b_55e5_2cac_d2c4),
     (Dtype::IQ2_S, 0x9390_cfaf_fda5_b685),
@@ -79,7 +80,7 @@ fn reference_blocks(dtype: Dtype, len: usize) -> Vec<u8> {
         // Every float below 2: its exponent has a bit clear, which is set in 2.
         let mut floats = vec![0; block.len()];
         put_floats(dtype, &mut floats, || 2.0);
-        if dtype != Dtype::MXFP4 {
+        if !matches!(dtype, Dtype::MXFP4 | Dtype::NVFP4) {
             block.iter_mut().zip(floats).for_each(|(byte, exponent)| *byte &= !exponent);
         }
     }
@@ -113,7 +114,7 @@ where
         assert_eq!(from.unpack(), to.unpack(), "{}", F::DTYPE);
     }
     // What decoding does not see: the sums of Q8_K, which of 256 bytes stands for 243 values, which of two zeros.
-    if matches!(F::DTYPE, Dtype::Q8_K | Dtype::TQ1_0 | Dtype::MXFP4) {
+    if matches!(F::DTYPE, Dtype::Q8_K | Dtype::TQ1_0 | Dtype::MXFP4 | Dtype::NVFP4) {
         return;
     }
     assert!(bytes == packed, "{}", F::DTYPE);
@@ -124,6 +125,21 @@ trait Sums: Shape {
     fn sums(&self, act: &ActBlock) -> [i64; 3];
     /// `[d, dmin]` with the sign that the product gives the minima.
     fn steps(&self) -> [f32; 2];
+    /// How often they go into the product: all groups of weights are the same here.
+    const TIMES: usize = 1;
+}
+
+impl Sums for MicroBlock {
+    const TIMES: usize = 4;
+
+    fn sums(&self, act: &ActBlock) -> [i64; 3] {
+        let dot = |q: &[i8]| self.weights[0].iter().zip(q).map(|(&w, &q)| i64::from(w) * i64::from(q)).sum();
+        [dot(&act.hi), dot(&act.lo), 0]
+    }
+
+    fn steps(&self) -> [f32; 2] {
+        [self.scales[0], 0.0]
+    }
 }
 
 impl Sums for SmallBlock {
@@ -173,7 +189,8 @@ fn extremes<F: Format<Shape: Sums>>() {
             for sum in [h, l, m] {
                 assert!(i32::try_from(sum).is_ok(), "{} byte {byte:#x}: {sum}", F::DTYPE);
             }
-            let mut expected = (d * 0.5).mul_add((h as f32).mul_add(256.0, l as f32), 1.0);
+            let f = (h as f32).mul_add(256.0, l as f32);
+            let mut expected = (0..F::Shape::TIMES).fold(1.0, |acc, _| (d * 0.5).mul_add(f, acc));
             if F::MINS {
                 expected = (dmin * 0.5).mul_add(m as f32, expected);
             }

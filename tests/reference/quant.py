@@ -14,7 +14,7 @@ BLOCKS = 16
 
 # Bytes with the exponent of a float; it is kept below 2, so that nothing is infinite.
 EXPONENTS = {
-    "F32": [3], "Q8_K": [3], "MXFP4": [], "IQ1_M": [55],
+    "F32": [3], "Q8_K": [3], "MXFP4": [], "NVFP4": [], "IQ1_M": [55],
     "Q4_1": [1, 3], "Q5_1": [1, 3], "Q4_K": [1, 3], "Q5_K": [1, 3],
     "Q2_K": [81, 83], "Q3_K": [109], "Q6_K": [209], "TQ1_0": [53], "TQ2_0": [65],
 }  # fmt: skip
@@ -42,7 +42,7 @@ def fnv(data: bytes) -> int:
 
 def digests() -> None:
     names = "BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4"
-    names += " IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ1_S IQ1_M"
+    names += " IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S IQ1_S IQ1_M NVFP4"
     for name in names.split():
         kind = GGMLQuantizationType[name]
         weights = quants.dequantize(sample(name, GGML_QUANT_SIZES[kind][1]), kind)

@@ -11,6 +11,7 @@ mod codewords;
 mod elementwise;
 mod lanes;
 mod matmul;
+mod micro_blocks;
 mod multiply;
 mod quantize;
 mod small_blocks;

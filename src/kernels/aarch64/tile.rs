@@ -168,7 +168,7 @@ impl<const MINS: bool, const WIDE: bool> Tile for Small<MINS, WIDE> {
 /// The rows of bytes of T blocks: high halves and low halves in turn, or the former alone.
 #[inline]
 #[target_feature(enable = "neon")]
-fn bytes<'a, const T: usize, const R: usize>(acts: &[&'a ActBlock; T]) -> [&'a [i8; BLOCK]; R] {
+pub(super) fn bytes<'a, const T: usize, const R: usize>(acts: &[&'a ActBlock; T]) -> [&'a [i8; BLOCK]; R] {
     from_fn(|row| match (R > T, row % 2) {
         (false, _) => &acts[row].hi,
         (true, 0) => &acts[row / 2].hi,
@@ -191,7 +191,7 @@ fn sums_of<const N: usize>(act: &ActBlock, high: bool) -> [i32; N] {
 /// # Safety
 /// The CPU has the level of `M`.
 #[inline(always)]
-unsafe fn products<M: Multiply, const G: usize, const R: usize, const WIDE: bool>(
+pub(super) unsafe fn products<M: Multiply, const G: usize, const R: usize, const WIDE: bool>(
     weights: [&Weights; G],
     rows: &[&[i8; BLOCK]; R],
     first: usize,

@@ -8,6 +8,7 @@ mod codewords;
 mod elementwise;
 mod lanes;
 mod matmul;
+mod micro_blocks;
 mod small_blocks;
 mod super_blocks;
 mod tile;
