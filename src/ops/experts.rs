@@ -1,6 +1,6 @@
 //! Feed-forward by routed experts: the tokens of a batch are gathered per expert, so that its weights are read once.
 
-use super::linear::unit_rows;
+use super::linear::Cut;
 use super::route::{Pick, Router};
 use super::{Machine, Shared, Weights};
 use crate::error::Result;
@@ -248,14 +248,13 @@ fn products<const N: usize>(
     let (total, depth) = (first.weights.rows / experts, first.weights.depth);
     let visits: usize = runs.iter().map(|run| run.count).sum();
     let row_bytes = first.weights.bytes.len() / first.weights.rows;
-    let step = unit_rows(visits.div_ceil(runs.len().max(1)), row_bytes);
-    let units = total.div_ceil(step);
+    let cut = Cut::new(machine, total, row_bytes, visits.div_ceil(runs.len().max(1)));
+    let units = cut.units();
     let count = stacks.iter().flatten().count();
     machine.run(count * runs.len() * units, count * visits * total * depth, &|_, unit| {
         let (run, unit) = (runs[unit / (count * units)], unit % (count * units));
         let Some((stack, out)) = stacks.iter().flatten().nth(unit / units) else { return };
-        let first = unit % units * step;
-        let part = step.min(total - first);
+        let (first, part) = cut.unit(unit % units);
         let weights = stack.weights.part(run.expert * total + first, part);
         let visits = run.first..run.first + run.count;
         let input = if weights.is_float() {

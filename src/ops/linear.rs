@@ -97,7 +97,8 @@ impl LinearScratch {
     }
 }
 
-/// Weight bytes of a work unit when few tokens share it: enough to amortize taking it, few enough to even out the cores.
+/// Weight bytes of the last work units when few tokens share them: enough to amortize taking one, few enough to even out
+/// the cores.
 const UNIT_BYTES: usize = 64 * 1024;
 /// Output rows of a work unit when many tokens share it.
 const UNIT_ROWS: usize = 32;
@@ -107,9 +108,54 @@ const ROW_STEP: usize = 16;
 /// Elements of a unit of [`softcap`].
 const SOFTCAP_UNIT: usize = 4096;
 
-/// Output rows of a work unit that `tokens` tokens share.
-pub(super) fn unit_rows(tokens: usize, row_bytes: usize) -> usize {
-    if tokens <= 4 { (UNIT_BYTES / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP) } else { UNIT_ROWS }
+/// Output rows, cut into work units.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    rows: usize,
+    /// Rows of the smallest units.
+    least: usize,
+    /// What part of the rows that are left a unit takes; `None`: all units are alike.
+    share: Option<usize>,
+}
+
+impl Cut {
+    /// Cuts `rows` rows of `row_bytes` that `tokens` tokens share.
+    pub(super) fn new(machine: Machine, rows: usize, row_bytes: usize, tokens: usize) -> Cut {
+        if tokens > 4 {
+            return Cut { rows, least: UNIT_ROWS, share: None };
+        }
+        // Memory is read fastest in long runs, and kernels fetch ahead what they will work on next: large units first.
+        let least = (UNIT_BYTES / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
+        Cut { rows, least, share: Some(2 * machine.pool.threads()) }
+    }
+
+    /// Rows of the unit that starts with the row `first`.
+    fn take(self, first: usize) -> usize {
+        let left = self.rows - first;
+        self.share.map_or(0, |share| (left / share).next_multiple_of(ROW_STEP)).max(self.least).min(left)
+    }
+
+    /// How many units there are.
+    pub(super) fn units(self) -> usize {
+        if self.share.is_none() {
+            return self.rows.div_ceil(self.least);
+        }
+        let (mut first, mut units) = (0, 0);
+        while first < self.rows {
+            first += self.take(first);
+            units += 1;
+        }
+        units
+    }
+
+    /// First row and number of rows of the `unit`-th unit.
+    pub(super) fn unit(self, unit: usize) -> (usize, usize) {
+        let first = match self.share {
+            Some(_) => (0..unit).fold(0, |first, _| first + self.take(first)),
+            None => unit * self.least,
+        };
+        (first, self.take(first))
+    }
 }
 
 /// A part, ready to be shared by threads.
@@ -119,8 +165,7 @@ struct Job<'a> {
     scale: f32,
     out: Shared<'a, f32>,
     residual: Option<Shared<'a, f32>>,
-    /// Rows of a unit.
-    step: usize,
+    cut: Cut,
     first_unit: usize,
 }
 
@@ -148,10 +193,10 @@ pub fn linear<'a>(
         assert!(bias.is_none_or(|bias| bias.len() == weights.rows), "bias width");
         assert!(residual.as_ref().is_none_or(|residual| residual.len() == out.len()), "residual width");
         let row_bytes = weights.bytes.len() / weights.rows;
-        let step = unit_rows(tokens, row_bytes);
+        let cut = Cut::new(machine, weights.rows, row_bytes, tokens);
         let (out, residual) = (Shared::new(out), residual.map(Shared::new));
-        *job = Some(Job { weights, bias, scale, out, residual, step, first_unit: units });
-        units += weights.rows.div_ceil(step);
+        *job = Some(Job { weights, bias, scale, out, residual, cut, first_unit: units });
+        units += cut.units();
         elements += tokens * weights.rows * weights.depth;
     }
     assert!(parts.next().is_none(), "at most {MAX_PARTS} products share an input");
@@ -173,8 +218,7 @@ pub fn linear<'a>(
         let Some(job) = jobs.iter().rev().flatten().find(|job| job.first_unit <= unit) else { return };
         let Weights { dtype, bytes, rows: total_rows, scale, .. } = job.weights;
         let row_bytes = bytes.len() / total_rows;
-        let first = (unit - job.first_unit) * job.step;
-        let count = job.step.min(total_rows - first);
+        let (first, count) = job.cut.unit(unit - job.first_unit);
         let args = MatmulArgs {
             weights: &bytes[first * row_bytes..(first + count) * row_bytes],
             rows: count,

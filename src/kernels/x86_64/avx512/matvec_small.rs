@@ -65,7 +65,7 @@ unsafe fn strip<F: SmallRow, const HIGH: bool>(args: &MatmulArgs, acts: &[ActBlo
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
     let mut acc = _mm256_setzero_ps();
     for (unit, act) in acts.iter().enumerate() {
-        fetch(weights, UNIT * ROWS, unit);
+        fetch(weights, unit, UNIT * ROWS * size_of::<F>());
         // SAFETY: the level is there.
         let sums = unsafe { sums::<HIGH>(act) };
         let correction = _mm256_mullo_epi32(sums, _mm256_set1_epi32(F::OFFSET));
