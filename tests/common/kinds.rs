@@ -148,12 +148,7 @@ impl Kind {
     pub fn model(&self, context: u32) -> PathBuf {
         let text = |error: chord::error::Error| error.to_string();
         super::written(&format!("{}-{context}", self.architecture), |out| {
-            let mut writer = Writer::new();
-            self.metadata(&mut writer, context).map_err(text)?;
-            let tensors = self.tensors();
-            for (name, dims) in &tensors {
-                writer.tensor(name, dtype(name, dims), dims).map_err(text)?;
-            }
+            let (writer, tensors) = self.header(context).map_err(text)?;
             let mut random = Random(1);
             let fill = |index: usize, out: &mut dyn std::io::Write| {
                 let (name, dims) = &tensors[index];
@@ -161,6 +156,17 @@ impl Kind {
             };
             writer.write(out, fill).map_err(|error| error.to_string())
         })
+    }
+
+    /// What stands in front of the weights, and the names and sizes of these.
+    pub fn header(&self, context: u32) -> chord::error::Result<(Writer, Vec<(String, Vec<u64>)>)> {
+        let mut writer = Writer::new();
+        self.metadata(&mut writer, context)?;
+        let tensors = self.tensors();
+        for (name, dims) in &tensors {
+            writer.tensor(name, dtype(name, dims), dims)?;
+        }
+        Ok((writer, tensors))
     }
 
     fn metadata(&self, writer: &mut Writer, context: u32) -> chord::error::Result<()> {
@@ -217,7 +223,7 @@ impl Kind {
 }
 
 /// Quantized where rows are whole blocks, of both sizes; what files keep in F32 is F32.
-fn dtype(name: &str, dims: &[u64]) -> Dtype {
+pub fn dtype(name: &str, dims: &[u64]) -> Dtype {
     match dims {
         [_] => Dtype::F32,
         _ if name.contains("ffn_gate_inp") || name.contains("shortconv.conv") || name.ends_with("bias") => Dtype::F32,
