@@ -214,10 +214,15 @@ enum chord_kv_type
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /** 16-bit floats: the default. */
+    /** 16-bit floats. */
     CHORD_KV_TYPE_F16 = 0,
     /** 32-bit floats: twice the memory, exact. */
     CHORD_KV_TYPE_F32 = 1,
+    /**
+     * The default: 32-bit floats for models that route tokens to experts, because a rounding error may send a token to another
+     * one; 16-bit floats for all others.
+     */
+    CHORD_KV_TYPE_AUTO = 2,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -859,7 +864,7 @@ chord_status chord_session_options_set_batch_size(chord_session_options *options
                                                   uint32_t batch_size,
                                                   chord_error **err);
 
-/** The element type of the key-value cache: CHORD_KV_TYPE_F16, the default, or CHORD_KV_TYPE_F32. */
+/** The element type of the key-value cache: CHORD_KV_TYPE_AUTO, the default, CHORD_KV_TYPE_F16 or CHORD_KV_TYPE_F32. */
 chord_status chord_session_options_set_kv_type(chord_session_options *options,
                                                chord_kv_type kv_type,
                                                chord_error **err);

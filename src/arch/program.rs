@@ -6,7 +6,7 @@ use super::weights::Matrix;
 use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Activation;
-use crate::kv::KvShape;
+use crate::kv::{KvShape, KvType};
 use crate::ops::{AttentionLayer, Dense, Embedding, ExpertsShape, Finish, Norm, Pooling, RopeParams, Router, Stack};
 use crate::tensor::Memory;
 
@@ -457,5 +457,12 @@ impl Program {
         };
         let outputs = layers.iter().map(|layer| layer.matrix.rows);
         Embedding::new(memory, pooling, self.head.classified, finish, self.params.width, outputs, context)
+    }
+
+    /// The element type of the cache that suits the model: halves, but not for routed experts. A router that is in two minds
+    /// about a token may answer a rounding error of 1e-4 with another expert, and then logits are off by 1e-2.
+    #[must_use]
+    pub fn kv_type(&self) -> KvType {
+        if self.experts.is_empty() { KvType::F16 } else { KvType::F32 }
     }
 }

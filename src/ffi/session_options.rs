@@ -16,10 +16,13 @@ use std::sync::RwLock;
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum chord_kv_type {
-    /// 16-bit floats: the default.
+    /// 16-bit floats.
     CHORD_KV_TYPE_F16 = 0,
     /// 32-bit floats: twice the memory, exact.
     CHORD_KV_TYPE_F32 = 1,
+    /// The default: 32-bit floats for models that route tokens to experts, because a rounding error may send a token to another
+    /// one; 16-bit floats for all others.
+    CHORD_KV_TYPE_AUTO = 2,
 }
 
 /// How the vectors of a text's tokens become its embedding.
@@ -117,7 +120,7 @@ pub unsafe extern "C" fn chord_session_options_set_batch_size(
     set(options, err, |options| options.set_batch_size(batch_size as usize))
 }
 
-/// The element type of the key-value cache: CHORD_KV_TYPE_F16, the default, or CHORD_KV_TYPE_F32.
+/// The element type of the key-value cache: CHORD_KV_TYPE_AUTO, the default, CHORD_KV_TYPE_F16 or CHORD_KV_TYPE_F32.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_session_options_set_kv_type(
     options: *mut chord_session_options,
@@ -126,8 +129,9 @@ pub unsafe extern "C" fn chord_session_options_set_kv_type(
 ) -> chord_status {
     set(options, err, |options| {
         options.set_kv_type(match kv_type {
-            chord_kv_type::CHORD_KV_TYPE_F16 => KvType::F16,
-            chord_kv_type::CHORD_KV_TYPE_F32 => KvType::F32,
+            chord_kv_type::CHORD_KV_TYPE_F16 => Some(KvType::F16),
+            chord_kv_type::CHORD_KV_TYPE_F32 => Some(KvType::F32),
+            chord_kv_type::CHORD_KV_TYPE_AUTO => None,
             chord_kv_type(unknown) => return Err(Error::InvalidArgument(format!("unknown kv type {unknown}"))),
         });
         Ok(())

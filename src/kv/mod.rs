@@ -14,10 +14,9 @@ use half::f16;
 use std::sync::Arc;
 
 /// Element type of a cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvType {
     /// Half precision: two bytes, relative error of logits about 1e-4.
-    #[default]
     F16,
     /// Single precision.
     F32,

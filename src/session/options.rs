@@ -10,7 +10,7 @@ use crate::sampling::SamplerOptions;
 pub struct SessionOptions {
     pub(super) context_length: Option<usize>,
     pub(super) batch_size: usize,
-    pub(super) kv_type: KvType,
+    pub(super) kv_type: Option<KvType>,
     pub(super) max_tokens: Option<usize>,
     pub(super) stop: Vec<String>,
     pub(super) special_text: bool,
@@ -26,7 +26,7 @@ impl Default for SessionOptions {
         SessionOptions {
             context_length: None,
             batch_size: Self::DEFAULT_BATCH,
-            kv_type: KvType::default(),
+            kv_type: None,
             max_tokens: None,
             stop: Vec::new(),
             special_text: false,
@@ -75,8 +75,8 @@ impl SessionOptions {
         Ok(())
     }
 
-    /// Element type of the cache.
-    pub fn set_kv_type(&mut self, kv_type: KvType) {
+    /// Element type of the cache; `None`: what suits the model (see [`crate::arch::Program::kv_type`]).
+    pub fn set_kv_type(&mut self, kv_type: Option<KvType>) {
         self.kv_type = kv_type;
     }
 

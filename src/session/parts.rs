@@ -74,6 +74,7 @@ impl Parts {
 
     /// The part that grows with the context.
     pub fn cache(memory: &mut Memory, program: &Program, size: Size, options: &SessionOptions) -> Result<Cache> {
-        Cache::new(memory, &program.kv, size.context, size.batch, options.kv_type)
+        let kv_type = options.kv_type.unwrap_or_else(|| program.kv_type());
+        Cache::new(memory, &program.kv, size.context, size.batch, kv_type)
     }
 }
