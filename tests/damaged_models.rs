@@ -62,7 +62,6 @@ fn a_missing_tensor_is_named() {
                 // Without a fused matrix, those that it may stand for are looked for.
                 Err(message) => {
                     let wanted = name.replace("attn_qkv", "attn_q").replace("attn_kv_a_mqa", "attn_kv_a");
-                    let wanted = wanted.replace("shortconv.in_proj", "b");
                     let wanted = wanted.trim_end_matches("weight").trim_end_matches('.');
                     assert!(message.contains(wanted), "{}: {name}: {message}", path.display());
                 }

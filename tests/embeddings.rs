@@ -72,7 +72,7 @@ fn models_agree_with_their_original_implementation() {
                 for level in levels() {
                     for threads in [1, 3] {
                         let mut session = session(&open(&path, level, threads), pooling, |options| {
-                            options.set_kv_type(cache);
+                            options.set_kv_type(Some(cache));
                             options.set_unit_length(pooling.is_none());
                         });
                         let got = embed(&mut session, &tokens);

@@ -35,7 +35,7 @@ fn session_options(context: usize, batch: usize, kv_type: KvType) -> SessionOpti
     let mut options = SessionOptions::default();
     options.set_context_length(context).unwrap();
     options.set_batch_size(batch).unwrap();
-    options.set_kv_type(kv_type);
+    options.set_kv_type(Some(kv_type));
     options
 }
 
@@ -74,6 +74,9 @@ fn plans_are_what_is_taken() {
         (kind("gpt-oss", 4096), plain(), session_options(4096, 128, KvType::F16)),
         (kind("deepseek2", 4096), plain(), session_options(4096, 256, KvType::F32)),
         (kind("lfm2", 4096), plain(), session_options(4096, 256, KvType::F16)),
+        (kind("mamba", 4096), plain(), session_options(4096, 256, KvType::F16)),
+        (kind("mamba2", 4096), plain(), session_options(4096, 64, KvType::F16)),
+        (kind("qwen3next", 4096), plain(), session_options(4096, 32, KvType::F32)),
     ];
     for (path, model, session) in &pairs {
         let plan = Plan::new(path, model, session).unwrap();

@@ -219,10 +219,10 @@ fn other_kinds() {
 }
 
 /// A prompt many times as long as the window: the cache of a small batch has let most of it go, that of a great batch has not;
-/// a rewind to where the window is gone evaluates it again.
+/// a rewind to where the window, or the state, is gone evaluates it again.
 #[test]
 fn beyond_the_window() {
-    for kind in KINDS.iter().filter(|kind| matches!(kind.architecture, "gemma2" | "gpt-oss" | "lfm2")) {
+    for kind in KINDS.iter().filter(|kind| matches!(kind.architecture, "gemma2" | "gpt-oss" | "lfm2" | "mamba" | "mamba2" | "qwen3next")) {
         let name = kind.architecture;
         let model = open(&kind.model(2048), cpu::detect(), 2, Precision::High);
         let tokens: Vec<i32> = prompt(&model).into_iter().cycle().take(15 * WINDOW).collect();

@@ -6,7 +6,6 @@ use super::weights::{Binder, Matrix};
 use crate::error::Result;
 use crate::gguf::File;
 use crate::kernels::{Activation, RopeStyle};
-use crate::kv::KvShape;
 use crate::ops::{AttentionLayer, Norm, Pooling, RopeParams};
 
 /// Writes a program down.
@@ -21,7 +20,7 @@ pub struct Builder<'a> {
     pub ops: Vec<Op>,
     ropes: Vec<RopeParams>,
     attention: Vec<AttentionLayer>,
-    convolutions: Vec<KvShape>,
+    states: Vec<usize>,
     top: usize,
     width: usize,
 }
@@ -59,6 +58,8 @@ pub struct Attention {
     pub slopes: Vec<f32>,
     /// Whether the block has sinks (see [`AttentionLayer::sinks`]).
     pub sinks: bool,
+    /// Whether behind each query head stands a gate, whose sigmoid multiplies the head's result.
+    pub gated: bool,
 }
 
 /// A feed-forward block.
@@ -111,7 +112,7 @@ impl<'a> Builder<'a> {
             ops: Vec::new(),
             ropes: Vec::new(),
             attention: Vec::new(),
-            convolutions: Vec::new(),
+            states: Vec::new(),
             top: 0,
             width: 0,
         })
@@ -124,7 +125,7 @@ impl<'a> Builder<'a> {
     pub fn finish(self) -> Result<Program> {
         let head = self.head()?;
         let decoded = self.bind.decoded();
-        Program::new(self.params, self.ops, self.width, self.ropes, self.attention, self.convolutions, head, decoded)
+        Program::new(self.params, self.ops, self.width, self.ropes, self.attention, self.states, head, decoded)
     }
 
     /// What embeddings go through behind the pooling. Two layers are what most classifiers have; models made from decoders
@@ -207,7 +208,7 @@ impl<'a> Builder<'a> {
         let weight = self.bind.vector(&format!("{name}.weight"), width)?;
         let bias = match self.bind.optional_vector(&format!("{name}.bias"), width)? {
             Some(bias) => bias,
-            None => self.bind.zeros(width)?,
+            None => self.bind.constant(width, 0.0)?,
         };
         let eps = self.keys.positive("attention.layer_norm_epsilon", None)? as f32;
         Ok(Norm { weight, bias: Some(bias), eps, group: width })
@@ -333,11 +334,19 @@ impl<'a> Builder<'a> {
         rows: [usize; N],
         depth: usize,
     ) -> Result<Vec<Product>> {
-        let Some(fused) = fused.filter(|fused| self.bind.has(&block(layer, &format!("{fused}.weight")))) else {
-            return parts.iter().zip(rows).map(|(part, rows)| self.product(layer, part, rows, depth)).collect();
-        };
+        match fused.filter(|fused| self.bind.has(&block(layer, &format!("{fused}.weight")))) {
+            Some(fused) => self.split(layer, fused, rows, depth),
+            None => parts.iter().zip(rows).map(|(part, rows)| self.product(layer, part, rows, depth)).collect(),
+        }
+    }
+
+    /// Products with parts of a matrix.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn split<const N: usize>(&mut self, layer: usize, part: &str, rows: [usize; N], depth: usize) -> Result<Vec<Product>> {
         let mark = self.mark();
-        let Product { matrix, bias, .. } = self.product(layer, fused, rows.iter().sum(), depth)?;
+        let Product { matrix, bias, .. } = self.product(layer, part, rows.iter().sum(), depth)?;
         self.release(mark);
         let mut bias = bias.as_deref();
         let products = matrix.split(rows).map(|matrix| {
@@ -380,10 +389,17 @@ impl<'a> Builder<'a> {
             return Err(self.keys.invalid("attention.head_count_kv", format!("0 in block {layer}, which has attention")));
         }
         let mark = self.mark();
-        let rows = [heads * head_dim, kv_heads * head_dim, kv_heads * value_dim];
+        let query_rows = heads * (head_dim + if style.gated { value_dim } else { 0 });
+        let rows = [query_rows, kv_heads * head_dim, kv_heads * value_dim];
         let products = self.products(layer, Some("attn_qkv"), ["attn_q", "attn_k", "attn_v"], rows, width)?;
-        let [query, key, value] = [0, 1, 2].map(|index| products[index].out);
+        let [mut query, key, value] = [0, 1, 2].map(|index| products[index].out);
         self.ops.push(Op::Linear { input, products });
+        let mut gate = None;
+        if style.gated {
+            let both = query;
+            query = self.part_of_heads(both, heads, 0, head_dim);
+            gate = Some(self.part_of_heads(both, heads, head_dim, value_dim));
+        }
 
         let rope = style.rope.map(|index| Rope { index, offset: 0 });
         let (early, late) = if style.qk_norm == QkNorm::RmsAfterRope { (rope, None) } else { (None, rope) };
@@ -411,9 +427,18 @@ impl<'a> Builder<'a> {
         self.ops.push(Op::RopeStore { query, key, value, rope: late, layer: index });
         let attended = self.register(heads * value_dim);
         self.ops.push(Op::Attend { query, out: attended, layer: index });
-        self.output(layer, "attn_output", Input::Plain(attended), attended.width, to.into())?;
+        let result = gate.map_or(Input::Plain(attended), |gate| Input::Gated(Activation::Sigmoid, gate, attended));
+        self.output(layer, "attn_output", result, attended.width, to.into())?;
         self.release(mark);
         Ok(())
+    }
+
+    /// The elements `offset..offset + len` of each of the heads that `x` consists of.
+    pub fn part_of_heads(&mut self, x: Register, heads: usize, offset: usize, len: usize) -> Register {
+        let out = self.register(heads * len);
+        let from = Slots { register: x, head: x.width / heads, offset };
+        self.ops.push(Op::Place { x: from, out: Slots { register: out, head: len, offset: 0 }, len });
+        out
     }
 
     /// Declares an attention layer.
@@ -422,10 +447,10 @@ impl<'a> Builder<'a> {
         self.attention.len() - 1
     }
 
-    /// Declares a convolution over `taps` positions of `width` channels.
-    pub fn convolution_layer(&mut self, width: usize, taps: usize) -> usize {
-        self.convolutions.push(KvShape { heads: 1, head_dim: 0, value_dim: width, window: Some(taps) });
-        self.convolutions.len() - 1
+    /// Declares a state of this many floats.
+    pub fn state(&mut self, size: usize) -> usize {
+        self.states.push(size);
+        self.states.len() - 1
     }
 
     /// The norm of queries or keys, `width` elements a row.
@@ -442,7 +467,7 @@ impl<'a> Builder<'a> {
             QkNorm::OptionalLayer => {
                 let weight = self.bind.vectors(&format!("{name}.weight"), width / head_dim, head_dim)?;
                 let eps = self.keys.positive("attention.layer_norm_epsilon", None)? as f32;
-                Ok(Some(Norm { weight, bias: Some(self.bind.zeros(width)?), eps, group: head_dim }))
+                Ok(Some(Norm { weight, bias: Some(self.bind.constant(width, 0.0)?), eps, group: head_dim }))
             }
         }
     }

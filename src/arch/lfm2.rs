@@ -2,7 +2,7 @@
 
 use super::builder::{Attention, Builder, Output, QkNorm, block};
 use super::program::{Input, Op};
-use crate::error::{Result, try_vec};
+use crate::error::Result;
 use crate::kernels::{Activation, RopeStyle};
 
 pub(super) fn build(b: &mut Builder) -> Result<()> {
@@ -28,18 +28,12 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
 
 fn convolution(b: &mut Builder, layer: usize, input: Input, taps: usize, to: Output) -> Result<()> {
     let (width, mark) = (b.params.width, b.mark());
-    let products = b.products(layer, Some("shortconv.in_proj"), ["b", "c", "x"], [width; 3], width)?;
-    let [gate, out, x] = [0, 1, 2].map(|index| products[index].out);
+    let products = b.split(layer, "shortconv.in_proj", [width; 3], width)?;
+    let [before, behind, x] = [0, 1, 2].map(|index| products[index].out);
     b.ops.push(Op::Linear { input, products });
-    // The file has the taps of a channel side by side.
-    let by_channel = b.bind.vectors(&block(layer, "shortconv.conv.weight"), width, taps)?;
-    let mut weights = try_vec(by_channel.len(), 0.0)?;
-    for (channel, taps) in by_channel.chunks_exact(taps).enumerate() {
-        taps.iter().enumerate().for_each(|(tap, weight)| weights[tap * width + channel] = *weight);
-    }
-    let index = b.convolution_layer(width, taps);
-    b.ops.push(Op::ShortConv { b: gate, c: out, x, taps, weights, layer: index });
-    b.output(layer, "shortconv.out_proj", Input::Plain(out), width, to)?;
+    b.ops.push(Op::Gate { gate: x, x: before, activation: Activation::Identity });
+    let [out] = b.convolve(layer, "shortconv.conv", taps, [x], Activation::Identity)?;
+    b.output(layer, "shortconv.out_proj", Input::Gated(Activation::Identity, behind, out), width, to)?;
     b.release(mark);
     Ok(())
 }

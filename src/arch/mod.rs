@@ -5,6 +5,7 @@ mod experts;
 mod params;
 mod pass;
 mod program;
+mod recurrent;
 mod weights;
 
 mod bert;
@@ -25,6 +26,8 @@ mod granite;
 mod hunyuan_dense;
 mod lfm2;
 mod llama;
+mod mamba;
+mod mamba2;
 mod modern_bert;
 mod nemotron;
 mod neo_bert;
@@ -36,6 +39,7 @@ mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod qwen3moe;
+mod qwen3next;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
@@ -82,6 +86,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("lfm2", lfm2::build),
     ("llama", llama::build),
     ("llama-embed", llama::build_embedding),
+    ("mamba", mamba::build),
+    ("mamba2", mamba2::build),
     ("modern-bert", modern_bert::build),
     ("nemotron", nemotron::build),
     ("neo-bert", neo_bert::build),
@@ -95,6 +101,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("qwen2moe", qwen2moe::build),
     ("qwen3", qwen3::build),
     ("qwen3moe", qwen3moe::build),
+    ("qwen3next", qwen3next::build),
     ("seed_oss", seed_oss::build),
     ("smollm3", smollm3::build),
     ("stablelm", stablelm::build),

@@ -10,15 +10,15 @@ use std::fmt::Display;
 pub struct Params {
     /// `general.architecture`.
     pub architecture: String,
-    /// Transformer blocks.
+    /// Blocks.
     pub layers: usize,
     /// Width of the residual stream.
     pub width: usize,
     /// Context length of the training.
     pub context: usize,
-    /// Width of the feed-forward layer.
+    /// Width of the feed-forward layer; 0 where there is none.
     pub feed_forward: usize,
-    /// Query heads.
+    /// Query heads; 0, as are all sizes of heads, where there is no attention.
     pub heads: usize,
     /// Key and value heads of each layer; each divides `heads`, or is 0 where a layer has no attention.
     pub kv_heads: Vec<usize>,
@@ -36,6 +36,9 @@ pub struct Params {
     pub causal: bool,
 }
 
+/// Architectures without attention and feed-forward blocks: their files have no sizes of those, or 0.
+const RECURRENT: [&str; 2] = ["mamba", "mamba2"];
+
 /// Greatest value of any one dimension: keeps products of two of them far from overflow.
 const MAX_DIMENSION: usize = 1 << 28;
 
@@ -51,6 +54,23 @@ impl Params {
             return Err(keys.invalid("block_count", format!("{layers} blocks, but {} tensors", file.tensors().len())));
         }
         let width = keys.dimension("embedding_length")?;
+        if RECURRENT.contains(&keys.architecture) {
+            return Ok(Params {
+                architecture: keys.architecture.to_owned(),
+                layers,
+                width,
+                context: keys.dimension("context_length")?,
+                feed_forward: 0,
+                heads: 0,
+                kv_heads: Vec::new(),
+                head_dim: 0,
+                value_dim: 0,
+                rope_dims: 0,
+                rope_base: 0.0,
+                rope_scaling: Scaling::None,
+                causal: true,
+            });
+        }
         let heads = keys.dimension("attention.head_count")?;
         if heads > width {
             return Err(keys.invalid("attention.head_count", format!("{heads} heads in a width of {width}")));
@@ -67,6 +87,12 @@ impl Params {
                 return Err(keys.invalid(key, format!("heads of {size} elements are greater than {MAX_HEAD_DIM}")));
             }
         }
+        // Blocks that predict further tokens stand behind the others and take no part in a pass.
+        let further = keys.dimension_or("nextn_predict_layers", 0)?;
+        let layers = layers
+            .checked_sub(further)
+            .filter(|&layers| layers > 0)
+            .ok_or_else(|| keys.invalid("nextn_predict_layers", format!("{further} of {layers} blocks")))?;
         let rope_dims = keys.dimension_or("rope.dimension_count", head_dim)?;
         if rope_dims > head_dim || rope_dims % 2 != 0 {
             let message = format!("{rope_dims} is not an even number up to the head size {head_dim}");

@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::gguf::File;
 use crate::kv::{Cache, LayerCache, Layers};
 use crate::ops::{
-    Angles, AttentionArgs, AttentionLayer, AttentionScratch, EmbedArgs, Embedding, ExpertsArgs, ExpertsScratch, KvBlocks,
-    KvBlocksMut, KvElement, LinearScratch, Machine, NormArgs, Part, PerHeadArgs, PerHeadScratch, PoolArgs, Progress, RopeArgs,
-    RopeParams, Rotation, Shared, ShortConvArgs, Source, add_gated, attention, embed, experts, linear, norm, per_head, place,
-    pool, rope, rope_and_store, short_conv, softcap,
+    Angles, AttentionArgs, AttentionLayer, AttentionScratch, ChannelsArgs, ConvArgs, EmbedArgs, Embedding, ExpertsArgs,
+    ExpertsScratch, HeadsArgs, KvBlocks, KvBlocksMut, KvElement, LinearScratch, Machine, NormArgs, Part, PerHeadArgs,
+    PerHeadScratch, PoolArgs, Progress, RopeArgs, RopeParams, Rotation, Shared, Source, States, add_gated, attention, convolve,
+    embed, experts, gate, linear, norm, per_head, place, pool, recur, rope, rope_and_store, scan, softcap,
 };
 use crate::tensor::{Buffer, Memory};
 use std::ops::Range;
@@ -221,17 +221,30 @@ impl Pass<'_> {
                 let from = (&*all(&x.register), x.head, x.offset);
                 place(machine, from, (all(&out.register), out.head, out.offset), *len, tokens);
             }
-            Op::ShortConv { b, c, x, taps, weights, layer } => {
+            Op::Conv { x, out, taps, activation, state } => {
                 for (segment, rows) in each(segments) {
-                    let [b, c, x] = [*b, *c, *x].map(|register| registers.rows(register, rows.clone()));
-                    let (start, index) = (segment.cache.len(), program.attention.len() + layer);
-                    let args = ShortConvArgs { b, c, x, weights, taps: *taps, start };
-                    match &mut segment.cache.layers {
-                        Layers::F16(layers) => convolve(machine, args, &mut layers[index]),
-                        Layers::F32(layers) => convolve(machine, args, &mut layers[index]),
-                    }
+                    let [x, out] = [*x, *out].map(|register| registers.rows(register, rows.clone()));
+                    let (start, activation) = (segment.cache.len(), *activation);
+                    convolve(machine, ConvArgs { x, out, taps, activation, start, states: states(segment.cache, *state) });
                 }
             }
+            Op::Recur { query, key, value, step, rate, out, layer, state } => {
+                for (segment, rows) in each(segments) {
+                    let part = |register: Register| registers.rows(register, rows.clone());
+                    let [query, key, value, step, out] = [*query, *key, *value, *step, *out].map(part);
+                    let (rate, states) = (rate.map(|rate| &*part(rate)), states(segment.cache, *state));
+                    recur(machine, HeadsArgs { layer, query, key, value, step, rate, out, states });
+                }
+            }
+            Op::Scan { query, key, value, step, out, layer, state } => {
+                for (segment, rows) in each(segments) {
+                    let part = |register: Register| registers.rows(register, rows.clone());
+                    let [query, key, value, step, out] = [*query, *key, *value, *step, *out].map(part);
+                    let states = states(segment.cache, *state);
+                    scan(machine, ChannelsArgs { layer, query, key, value, step, out, states });
+                }
+            }
+            Op::Gate { gate: register, x, activation } => gate(machine, all(register), all(x), *activation, tokens),
             Op::AddGated { x, weight, out } => add_gated(machine, all(x), all(weight), all(out)),
             Op::Experts { x, logits, out, experts: layer } => {
                 let args = ExpertsArgs {
@@ -328,6 +341,9 @@ fn attend<T: KvElement>(
     attention(machine, AttentionArgs { query, out, cache, layer, start, tokens }, scratch);
 }
 
-fn convolve<T: KvElement>(machine: Machine, args: ShortConvArgs, LayerCache { values, table, .. }: &mut LayerCache<T>) {
-    short_conv(machine, args, values, table);
+/// The states of a recurrent operation.
+fn states(cache: &mut Cache, index: usize) -> States<'_> {
+    let len = cache.len();
+    let (before, after) = cache.states.layer(index, len);
+    States { before, after }
 }

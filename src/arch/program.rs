@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Activation;
 use crate::kv::{KvShape, KvType};
-use crate::ops::{AttentionLayer, Dense, Embedding, ExpertsShape, Finish, Norm, Pooling, RopeParams, Router, Stack};
+use crate::ops::{
+    AttentionLayer, Channels, Dense, Embedding, ExpertsShape, Finish, Heads, Norm, Pooling, RopeParams, Router, Stack, Taps,
+};
 use crate::tensor::Memory;
 
 /// A value of the pass: one row of `width` floats for each token of the batch.
@@ -235,20 +237,63 @@ pub enum Op {
         /// Elements of the part.
         len: usize,
     },
-    /// Short convolution between two gates (see [`crate::ops::ShortConvArgs`]).
-    ShortConv {
-        /// Multiplies the input.
-        b: Register,
-        /// Multiplies the result, and receives it.
-        c: Register,
+    /// Short convolution along the sequence.
+    Conv {
         /// The input.
         x: Register,
-        /// Positions that an output sees.
-        taps: usize,
-        /// A row per tap, oldest first.
-        weights: Vec<f32>,
-        /// Index among the convolutions.
-        layer: usize,
+        /// Receives the result.
+        out: Register,
+        /// The weights.
+        taps: Taps,
+        /// What the result goes through.
+        activation: Activation,
+        /// Index in [`Program::states`].
+        state: usize,
+    },
+    /// Recurrence of heads that decay as a whole (see [`crate::ops::HeadsArgs`]).
+    Recur {
+        /// Queries.
+        query: Register,
+        /// Keys.
+        key: Register,
+        /// Values.
+        value: Register,
+        /// Steps.
+        step: Register,
+        /// Rates of the delta rule.
+        rate: Option<Register>,
+        /// Receives the results.
+        out: Register,
+        /// The layer.
+        layer: Box<Heads>,
+        /// Index in [`Program::states`].
+        state: usize,
+    },
+    /// Recurrence of channels that decay by elements (see [`crate::ops::ChannelsArgs`]).
+    Scan {
+        /// Queries.
+        query: Register,
+        /// Keys.
+        key: Register,
+        /// Values.
+        value: Register,
+        /// Steps.
+        step: Register,
+        /// Receives the results.
+        out: Register,
+        /// The layer.
+        layer: Channels,
+        /// Index in [`Program::states`].
+        state: usize,
+    },
+    /// Multiplies `x` with what the function makes of the gate.
+    Gate {
+        /// The gate, and what receives the result.
+        gate: Register,
+        /// The other factor.
+        x: Register,
+        /// The function.
+        activation: Activation,
     },
     /// Adds `sigmoid(weight) * x` to `out`.
     AddGated {
@@ -309,7 +354,12 @@ impl Op {
             }
             Op::Norm { x, out, residual, .. } => [*x, Some(*out), *residual].into_iter().flatten().collect(),
             Op::PerHead { x, out, .. } | Op::Place { x, out, .. } => vec![x.register, out.register],
-            Op::ShortConv { b, c, x, .. } => vec![*b, *c, *x],
+            Op::Conv { x, out, .. } => vec![*x, *out],
+            Op::Recur { query, key, value, step, rate, out, .. } => {
+                [Some(*query), Some(*key), Some(*value), Some(*step), *rate, Some(*out)].into_iter().flatten().collect()
+            }
+            Op::Scan { query, key, value, step, out, .. } => vec![*query, *key, *value, *step, *out],
+            Op::Gate { gate, x, .. } => vec![*gate, *x],
             Op::AddGated { x, weight, out } => vec![*x, *weight, *out],
             Op::Experts { x, logits, out, .. } => vec![*x, *logits, *out],
             Op::Rope { x, .. } => vec![*x],
@@ -347,8 +397,10 @@ pub struct Program {
     pub ropes: Vec<RopeParams>,
     /// The attention layers.
     pub attention: Vec<AttentionLayer>,
-    /// What each of them caches, and after them each convolution.
+    /// What each of them caches.
     pub kv: Vec<KvShape>,
+    /// Floats of the state of each recurrent operation.
+    pub states: Vec<usize>,
     /// Token ids: rows of the embedding table, or of the vocabulary product.
     pub vocab: usize,
     /// Whether tokens see what follows them, so that a sequence has to be evaluated as a whole.
@@ -386,7 +438,7 @@ impl Program {
         width: usize,
         ropes: Vec<RopeParams>,
         attention: Vec<AttentionLayer>,
-        convolutions: Vec<KvShape>,
+        states: Vec<usize>,
         head: Head,
         decoded: usize,
     ) -> Result<Program> {
@@ -405,7 +457,8 @@ impl Program {
         let positions =
             |op: &Op| if let Op::Embed { positions, .. } = op { positions.as_ref().map(|table| table.rows) } else { None };
         Ok(Program {
-            kv: attention.iter().map(KvShape::of).chain(convolutions).collect(),
+            kv: attention.iter().map(KvShape::of).collect(),
+            states,
             vocab,
             bidirectional,
             generates: !bidirectional && matches!(ops.last(), Some(Op::Logits { .. })),

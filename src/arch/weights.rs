@@ -154,7 +154,7 @@ impl<'a> Binder<'a> {
     }
 
     fn decode(&self, tensor: &TensorInfo, len: usize) -> Result<Vec<f32>> {
-        let mut values = self.zeros(len)?;
+        let mut values = self.constant(len, 0.0)?;
         if self.reads {
             self.kernels.decode(tensor.dtype, self.file.data(tensor), &mut values);
         }
@@ -162,8 +162,8 @@ impl<'a> Binder<'a> {
     }
 
     /// A vector that no tensor holds.
-    pub fn zeros(&self, len: usize) -> Result<Vec<f32>> {
-        let values = try_vec(len, 0.0)?;
+    pub fn constant(&self, len: usize, value: f32) -> Result<Vec<f32>> {
+        let values = try_vec(len, value)?;
         self.decoded.set(self.decoded.get().saturating_add(len * size_of::<f32>()));
         Ok(values)
     }

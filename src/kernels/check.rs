@@ -112,7 +112,7 @@ fn levels_replace_every_entry() {
             ($($entry:ident)*) => { $(assert!(!fn_addr_eq(kernels.$entry, lower.$entry), "{level}: {}", stringify!($entry));)* };
         }
         if rows {
-            replaced! { rms_norm layer_norm rope swiglu activate gate softcap add add_scaled scale merge normalize }
+            replaced! { rms_norm layer_norm rope swiglu activate gate softcap add add_scaled multiply_add scale merge normalize recur scan }
         }
         if rows || first {
             replaced! { quantize narrow attend_f16 attend_f32 attend_adjusted_f16 attend_adjusted_f32 }
@@ -274,6 +274,7 @@ fn rows() {
             };
             compare("add", &|kernels, out| kernels.add(out, &y));
             compare("add scaled", &|kernels, out| kernels.add_scaled(out, &y, 0.3));
+            compare("multiply add", &|kernels, out| kernels.multiply_add(out, &x, &y));
             compare("scale", &|kernels, out| kernels.scale(out, 0.3));
             compare("rms norm", &|kernels, out| kernels.rms_norm(&x, &y, 1e-5, out));
             compare("layer norm", &|kernels, out| kernels.layer_norm(&x, &y, &x, 1e-5, out));
@@ -314,7 +315,9 @@ fn rows() {
     }
 }
 
-const ACTIVATIONS: [Activation; 7] = [
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Softplus,
     Activation::Sigmoid,
     Activation::Tanh,
     Activation::Silu,
@@ -515,6 +518,85 @@ fn attention_is_attention() {
                     assert!((f64::from(*got) - exact).abs() < 1e-5, "{} query {q}: {got} {exact}", kernels.level);
                 }
             }
+        }
+    }
+}
+
+/// A head of a linear recurrence: state, key, query, value.
+struct Recurrence {
+    state: Vec<f32>,
+    key: Vec<f32>,
+    query: Vec<f32>,
+    value: Vec<f32>,
+}
+
+impl Recurrence {
+    fn random(random: &mut Random, rows: usize, width: usize) -> Recurrence {
+        let [key, query] = [(); 2].map(|()| random.normals(rows).iter().map(|x| x / (rows as f32).sqrt()).collect());
+        Recurrence { state: random.normals(rows * width), key, query, value: random.normals(width) }
+    }
+
+    /// State and result of an entry.
+    fn run(&self, entry: impl FnOnce(&mut [f32], &mut [f32])) -> Vec<f32> {
+        let (mut state, mut out) = (self.state.clone(), vec![7.0; self.value.len()]);
+        entry(&mut state, &mut out);
+        [state, out].concat()
+    }
+
+    fn recur(&self, kernels: &Kernels, decay: f32, rate: f32, delta: bool) -> Vec<f32> {
+        let Recurrence { key, query, value, .. } = self;
+        self.run(|state, out| kernels.recur(&mut RecurArgs { state, key, query, value, decay, rate, delta, out }))
+    }
+
+    fn scan(&self, kernels: &Kernels, decay: &[f32], step: &[f32]) -> Vec<f32> {
+        let Recurrence { key, query, value, .. } = self;
+        self.run(|state, out| kernels.scan(&mut ScanArgs { state, decay, step, key, query, value, out }))
+    }
+
+    /// The same in f64: the state's rows decay by `decay(row, column)`, and `added` says what a column adds, given what the
+    /// decayed state holds for the key.
+    fn exact(&self, decay: impl Fn(usize, usize) -> f64, added: impl Fn(usize, f64) -> f64) -> Vec<f64> {
+        let (rows, width) = (self.key.len(), self.value.len());
+        let mut state: Vec<f64> = self.state.iter().map(|&x| f64::from(x)).collect();
+        let mut out = vec![0.0; width];
+        for column in 0..width {
+            (0..rows).for_each(|row| state[row * width + column] *= decay(row, column));
+            let held = (0..rows).map(|row| f64::from(self.key[row]) * state[row * width + column]).sum();
+            for row in 0..rows {
+                state[row * width + column] += f64::from(self.key[row]) * added(column, held);
+                out[column] += f64::from(self.query[row]) * state[row * width + column];
+            }
+        }
+        [state, out].concat()
+    }
+}
+
+#[test]
+fn recurrences() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(10);
+    let close = |got: &[f32], exact: &[f64]| got.iter().zip(exact).all(|(&got, exact)| (f64::from(got) - exact).abs() < 2e-5);
+    for (rows, width) in [(1, 1), (3, 5), (16, 64), (16, 40), (128, 64), (128, 128), (7, 17), (64, 215), (20, 33)] {
+        let head = Recurrence::random(&mut random, rows, width);
+        let (decay, rate) = (-random.uniform(), random.uniform());
+        for delta in [false, true] {
+            let expected = head.recur(&scalar, decay, rate, delta);
+            let added =
+                |column: usize, held: f64| f64::from(rate) * (f64::from(head.value[column]) - if delta { held } else { 0.0 });
+            assert!(close(&expected, &head.exact(|_, _| f64::from(decay).exp(), added)), "{rows} x {width}");
+            for kernels in &levels {
+                let what = format!("{}: recurrence of {rows} x {width}", kernels.level);
+                assert_same(&head.recur(kernels, decay, rate, delta), &expected, &what);
+            }
+        }
+        let decays: Vec<f32> = random.normals(rows * width).iter().map(|x| -x.abs()).collect();
+        let steps: Vec<f32> = random.normals(width).iter().map(|x| x.abs()).collect();
+        let expected = head.scan(&scalar, &decays, &steps);
+        let decay = |row: usize, column: usize| (f64::from(steps[column]) * f64::from(decays[row * width + column])).exp();
+        let added = |column: usize, _: f64| f64::from(steps[column]) * f64::from(head.value[column]);
+        assert!(close(&expected, &head.exact(decay, added)), "scan of {rows} x {width}");
+        for kernels in &levels {
+            assert_same(&head.scan(kernels, &decays, &steps), &expected, &format!("{}: scan of {rows} x {width}", kernels.level));
         }
     }
 }

@@ -133,6 +133,10 @@ pub enum RopeStyle {
 /// Activation functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
+    /// `x`: a gate is a plain product.
+    Identity,
+    /// `ln(1 + exp(x))`.
+    Softplus,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
     /// Hyperbolic tangent.
@@ -147,6 +151,46 @@ pub enum Activation {
     ReluSquared,
     /// As gpt-oss has it: `x * sigmoid(1.702 * x)` with x at most 7; as a gate, what is gated becomes `1 + clamp(up, -7, 7)`.
     ClampedSilu,
+}
+
+/// One token of one head of a linear recurrence whose state decays as a whole (Mamba-2, linear attention with a delta rule).
+/// State: `state = exp(decay) * state + key * added`, an outer product; then `out = query * state`.
+pub struct RecurArgs<'a> {
+    /// One row per element of a key, each as wide as a value.
+    pub state: &'a mut [f32],
+    /// What the rows are reached by.
+    pub key: &'a [f32],
+    /// What the rows are read by.
+    pub query: &'a [f32],
+    /// What is added.
+    pub value: &'a [f32],
+    /// Logarithm of what is left of the state.
+    pub decay: f32,
+    /// Multiplies what is added.
+    pub rate: f32,
+    /// Whether what the decayed state holds for the key is subtracted from the value before.
+    pub delta: bool,
+    /// Receives the result, as wide as a value.
+    pub out: &'a mut [f32],
+}
+
+/// One token of some channels of a selective state space (Mamba), every element of which decays by itself:
+/// `state = exp(step * decay) * state + key * step * value`; then `out = query * state`.
+pub struct ScanArgs<'a> {
+    /// One row per element of a key, each as wide as a value.
+    pub state: &'a mut [f32],
+    /// As `state`.
+    pub decay: &'a [f32],
+    /// One per channel.
+    pub step: &'a [f32],
+    /// What the rows are reached by.
+    pub key: &'a [f32],
+    /// What the rows are read by.
+    pub query: &'a [f32],
+    /// One per channel.
+    pub value: &'a [f32],
+    /// One per channel; receives the result.
+    pub out: &'a mut [f32],
 }
 
 type MatmulFn = unsafe fn(&MatmulArgs);
@@ -175,6 +219,9 @@ pub struct Kernels {
     pub(crate) merge: unsafe fn(&mut Partial, &Partial, usize),
     pub(crate) normalize: unsafe fn(&Partial, usize, &mut [f32]),
     pub(crate) narrow: unsafe fn(&[f32], &mut [f16]),
+    pub(crate) multiply_add: unsafe fn(&mut [f32], &[f32], &[f32]),
+    pub(crate) recur: unsafe fn(&mut RecurArgs),
+    pub(crate) scan: unsafe fn(&mut ScanArgs),
 }
 
 impl Kernels {
@@ -295,6 +342,30 @@ impl Kernels {
         assert_eq!(x.len(), y.len(), "add widths");
         // SAFETY: as in `decode`.
         unsafe { (self.add_scaled)(x, y, factor) }
+    }
+
+    /// `out += x * y`, fused.
+    pub fn multiply_add(&self, out: &mut [f32], x: &[f32], y: &[f32]) {
+        assert!(out.len() == x.len() && out.len() == y.len(), "product widths");
+        // SAFETY: as in `decode`.
+        unsafe { (self.multiply_add)(out, x, y) }
+    }
+
+    /// One token of a recurrence that decays as a whole.
+    pub fn recur(&self, args: &mut RecurArgs) {
+        let (rows, width) = (args.key.len(), args.value.len());
+        assert!(args.state.len() == rows * width && args.query.len() == rows && args.out.len() == width, "recurrence shapes");
+        // SAFETY: as in `decode`.
+        unsafe { (self.recur)(args) }
+    }
+
+    /// One token of a recurrence that decays by elements.
+    pub fn scan(&self, args: &mut ScanArgs) {
+        let (rows, width) = (args.key.len(), args.value.len());
+        assert!(args.state.len() == rows * width && args.decay.len() == rows * width, "scan state");
+        assert!(args.query.len() == rows && args.step.len() == width && args.out.len() == width, "scan widths");
+        // SAFETY: as in `decode`.
+        unsafe { (self.scan)(args) }
     }
 
     /// `x += y`.

@@ -1,3 +1,5 @@
+//! What layers remember: keys and values, or the states of recurrent layers (see [`States`]).
+//!
 //! The key-value cache: per layer, blocks of 256 absolute positions, found through a table.
 //!
 //! A layer that sees a window only keeps as many blocks as a window and a batch can touch, and uses them in turn. What is
@@ -5,6 +7,10 @@
 //!
 //! Keys are stored dimension-major inside a block, so that vector lanes are positions; values position-major, so that
 //! lanes are dimensions.
+
+mod states;
+
+pub use states::States;
 
 use crate::error::{Error, Result};
 use crate::kernels::KV_BLOCK;
@@ -78,6 +84,8 @@ pub enum Layers {
 pub struct Cache {
     /// Storage.
     pub layers: Layers,
+    /// The states of recurrent layers.
+    pub states: States,
     len: usize,
     capacity: usize,
     /// Position behind the last one that was written since the cache was empty.
@@ -93,12 +101,19 @@ struct Ring {
 }
 
 impl Cache {
-    /// An empty cache for up to `capacity` positions that come up to `batch` at a time. Memory is reserved now and touched as
-    /// positions fill it.
+    /// An empty cache for up to `capacity` positions that come up to `batch` at a time; `states` are the sizes of recurrent
+    /// layers. Memory is reserved now and touched as positions fill it.
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(memory: &mut Memory, shapes: &[KvShape], capacity: usize, batch: usize, kv_type: KvType) -> Result<Cache> {
+    pub fn new(
+        memory: &mut Memory,
+        shapes: &[KvShape],
+        states: &[usize],
+        capacity: usize,
+        batch: usize,
+        kv_type: KvType,
+    ) -> Result<Cache> {
         let blocks = capacity.div_ceil(KV_BLOCK);
         let kept = |shape: &KvShape| shape.window.map_or(blocks, |window| blocks.min((window + batch).div_ceil(KV_BLOCK) + 1));
         let layers = match kv_type {
@@ -108,7 +123,7 @@ impl Cache {
         let ring = |shape: &KvShape| Some(Ring { window: shape.window?, blocks: kept(shape) });
         let mut rings: Vec<Ring> = shapes.iter().filter_map(ring).filter(|ring| ring.blocks < blocks).collect();
         rings.dedup();
-        Ok(Cache { layers, len: 0, capacity, written: 0, rings })
+        Ok(Cache { layers, states: States::new(memory, states)?, len: 0, capacity, written: 0, rings })
     }
 
     /// Positions stored.
@@ -132,22 +147,27 @@ impl Cache {
     /// Announces that `count` more positions are about to be written.
     pub fn prepare(&mut self, count: usize) {
         self.written = self.written.max(self.len + count);
+        self.states.prepare(self.len);
     }
 
     /// Declares `count` more positions stored: every layer has them now.
     pub fn advance(&mut self, count: usize) {
         debug_assert!(self.len + count <= self.capacity);
         self.len += count;
+        self.states.advance(self.len);
     }
 
-    /// Forgets the positions from `len` on, or all of them if the window in front of `len` is gone.
+    /// Forgets the positions from `len` on, those without a state behind them, and all of them if the window in front of what
+    /// would be left is gone.
     pub fn truncate(&mut self, len: usize) {
         if len >= self.len {
             return;
         }
+        let len = self.states.nearest(len);
         let last = self.written.saturating_sub(1) / KV_BLOCK;
         let kept = |ring: &Ring| (len + 1).saturating_sub(ring.window) / KV_BLOCK + ring.blocks > last;
         self.len = if self.rings.iter().all(kept) { len } else { 0 };
+        self.states.truncate(self.len);
         if self.len == 0 {
             self.written = 0;
         }
@@ -194,7 +214,7 @@ mod tests {
     fn a_window_is_kept_as_long_as_nothing_overwrote_it() {
         let shape = KvShape { heads: 1, head_dim: 2, value_dim: 2, window: Some(100) };
         let full = KvShape { window: None, ..shape };
-        let mut cache = Cache::new(&mut Memory::system(), &[shape, full], 4096, 32, KvType::F32).unwrap();
+        let mut cache = Cache::new(&mut Memory::system(), &[shape, full], &[], 4096, 32, KvType::F32).unwrap();
         let Layers::F32(layers) = &cache.layers else { unreachable!() };
         assert_eq!(layers.iter().map(|layer| layer.values.len()).collect::<Vec<_>>(), [2 * 256 * 2, 16 * 256 * 2]);
         assert_eq!(layers[0].table[..5], [0, 1, 0, 1, 0]);

@@ -1,59 +1,87 @@
-//! Short convolution along the sequence, channel by channel, between two gates.
+//! Short convolution along the sequence, channel by channel.
 //!
-//! Source: LFM2 (Liquid AI 2025).
+//! Sources: Mamba (Gu and Dao 2023), LFM2 (Liquid AI 2025).
 
-use super::{KvElement, Machine, Shared};
-use crate::kernels::KV_BLOCK;
+use super::{Machine, Shared, States, copy_or_clear};
+use crate::kernels::Activation;
 
-/// Arguments of [`short_conv`]: rows of equal width, one per token.
-pub struct ShortConvArgs<'a> {
-    /// Multiplies the input.
-    pub b: &'a [f32],
-    /// Multiplies the result, and receives it.
-    pub c: &'a mut [f32],
-    /// The input.
-    pub x: &'a [f32],
-    /// `taps` rows of one weight per channel, oldest position first.
-    pub weights: &'a [f32],
+/// The weights of a convolution.
+#[derive(Clone, Debug)]
+pub struct Taps {
     /// Positions that an output sees, its own included.
-    pub taps: usize,
-    /// Position of the first token.
-    pub start: usize,
+    pub count: usize,
+    /// `count` rows of one weight per channel, oldest position first.
+    pub weights: Vec<f32>,
+    /// Added, one per channel.
+    pub bias: Option<Vec<f32>>,
 }
 
-/// `c *= sum over taps of weight * (b * x)`, one fma chain per channel ascending over positions; in front of the first
-/// position there are zeros. `b * x` of every position goes through the cache: `values` as `[block][256][width]`, with the
-/// block of each 256 positions in `table`.
+impl Taps {
+    /// Channels.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.weights.len() / self.count
+    }
+
+    /// Floats that the next tokens need of those before: the last rows of the input.
+    #[must_use]
+    pub fn state(&self) -> usize {
+        self.weights.len() - self.width()
+    }
+}
+
+/// Arguments of [`convolve`]: rows of one value per channel, one per token.
+pub struct ConvArgs<'a> {
+    /// The input.
+    pub x: &'a [f32],
+    /// Receives the result.
+    pub out: &'a mut [f32],
+    /// The weights.
+    pub taps: &'a Taps,
+    /// What the result goes through.
+    pub activation: Activation,
+    /// Position of the first token.
+    pub start: usize,
+    /// The `count - 1` input rows in front of the first token, and the last ones.
+    pub states: States<'a>,
+}
+
+/// `out = activation(bias + sum over taps of weight * x)`, one fma chain per channel ascending over positions; what lies in front
+/// of position 0 is left out.
 ///
 /// # Panics
 /// When shapes disagree.
-pub fn short_conv<T: KvElement>(machine: Machine, args: ShortConvArgs, values: &mut [T], table: &[u32]) {
-    let ShortConvArgs { b, x, weights, taps, start, .. } = args;
-    let width = weights.len() / taps;
-    let tokens = b.len() / width;
-    assert!(b.len() == tokens * width && x.len() == b.len() && args.c.len() == b.len(), "convolution rows");
-    let row = |position: usize| (table[position / KV_BLOCK] as usize * KV_BLOCK + position % KV_BLOCK) * width;
-    let (cached, c) = (Shared::new(values), Shared::new(args.c));
-    machine.run(tokens, tokens * width, &|_, token| {
-        let at = token * width..(token + 1) * width;
-        // SAFETY: one row per unit.
-        let cached = unsafe { cached.part(row(start + token), width) };
-        for ((cached, b), x) in cached.iter_mut().zip(&b[at.clone()]).zip(&x[at]) {
-            T::narrow(machine.kernels, &[b * x], std::slice::from_mut(cached));
+pub fn convolve(machine: Machine, args: ConvArgs) {
+    let ConvArgs { x, taps, activation, start, states: States { before, after }, .. } = args;
+    let (width, kept) = (taps.width(), taps.count - 1);
+    let tokens = x.len() / width;
+    assert!(x.len() == tokens * width && args.out.len() == x.len(), "convolution rows");
+    assert!(after.len() == kept * width && before.is_none_or(|before| before.len() == kept * width), "convolution state");
+    // The input row of an index that counts from the first one of `before`.
+    let row = |index: usize| match (index.checked_sub(kept), before) {
+        (Some(token), _) => Some(&x[token * width..(token + 1) * width]),
+        (None, Some(before)) => Some(&before[index * width..(index + 1) * width]),
+        (None, None) => None,
+    };
+    let (out, after) = (Shared::new(args.out), Shared::new(after));
+    // One unit more: the rows that are kept.
+    machine.run(tokens + 1, tokens * width * taps.count, &|_, token| {
+        if token == tokens {
+            for index in 0..kept {
+                // SAFETY: this unit alone writes the kept rows.
+                copy_or_clear(unsafe { after.part(index * width, width) }, row(tokens + index));
+            }
+            return;
         }
-    });
-    let values = &*values;
-    machine.run(tokens, tokens * width * taps, &|_, token| {
         // SAFETY: one row per unit.
-        let c = unsafe { c.part(token * width, width) };
-        // The first taps lie in front of the first position.
-        let missing = taps.saturating_sub(start + token + 1);
-        for (channel, c) in c.iter_mut().enumerate() {
-            let sum = (missing..taps).fold(0.0, |sum: f32, tap| {
-                let value = values[row(start + token + tap + 1 - taps) + channel].widen();
-                weights[tap * width + channel].mul_add(value, sum)
-            });
-            *c *= sum;
+        let out = unsafe { out.part(token * width, width) };
+        copy_or_clear(out, taps.bias.as_deref());
+        let missing = kept.saturating_sub(start + token);
+        for (tap, weights) in taps.weights.chunks_exact(width).enumerate().skip(missing) {
+            if let Some(row) = row(token + tap) {
+                machine.kernels.multiply_add(out, weights, row);
+            }
         }
+        machine.kernels.activate(out, activation);
     });
 }

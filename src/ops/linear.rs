@@ -169,8 +169,8 @@ struct Job<'a> {
     first_unit: usize,
 }
 
-/// Products that share an input, at most: queries, keys and values; gate and up.
-const MAX_PARTS: usize = 4;
+/// Products that share an input, at most: queries, keys, values and two gates.
+const MAX_PARTS: usize = 5;
 
 /// Multiplies `tokens` input rows with every part's matrix.
 ///

@@ -11,18 +11,20 @@ mod norm;
 mod pace;
 mod per_head;
 mod pool;
+mod recurrence;
 mod rope;
 mod route;
 
 pub use attention::{AttentionArgs, AttentionLayer, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, attention};
-pub use conv::{ShortConvArgs, short_conv};
+pub use conv::{ConvArgs, Taps, convolve};
 pub use embed::{EmbedArgs, embed};
 pub use experts::{ExpertsArgs, ExpertsScratch, ExpertsShape, Stack, experts};
 pub use linear::{LinearScratch, Part, Source, Weights, linear, softcap};
-pub use norm::{Norm, NormArgs, add_gated, norm};
+pub use norm::{Norm, NormArgs, add_gated, gate, norm};
 pub use pace::{Pace, Progress};
 pub use per_head::{PerHeadArgs, PerHeadScratch, per_head, place};
 pub use pool::{Dense, Embedding, Finish, PoolArgs, Pooling, pool};
+pub use recurrence::{CHANNELS, Channels, ChannelsArgs, Heads, HeadsArgs, KeyHeads, Rule, States, recur, scan};
 pub use rope::{Angles, MAX_HEAD_DIM, RopeArgs, RopeParams, Rotation, Scaling, rope, rope_and_store};
 pub use route::{Pick, Router, Scoring};
 
@@ -60,6 +62,14 @@ impl Machine<'_> {
             self.pool.run(first..units, &|| self.pace.is_over(), task)
         };
         self.pace.leave(reached, units);
+    }
+}
+
+/// Copies the values, or zeros where there are none.
+fn copy_or_clear(out: &mut [f32], from: Option<&[f32]>) {
+    match from {
+        Some(from) => out.copy_from_slice(from),
+        None => out.fill(0.0),
     }
 }
 

@@ -65,6 +65,21 @@ pub fn add_gated(machine: Machine, x: &[f32], weights: &[f32], out: &mut [f32]) 
     });
 }
 
+/// `gate = activation(gate) * x`, row by row.
+///
+/// # Panics
+/// When shapes disagree.
+pub fn gate(machine: Machine, gate: &mut [f32], x: &[f32], activation: Activation, tokens: usize) {
+    let (width, len) = (gate.len() / tokens, gate.len());
+    assert!(x.len() == len && len == tokens * width, "gate rows");
+    let gate = Shared::new(gate);
+    machine.run(tokens, 4 * len, &|_, token| {
+        // SAFETY: one row per unit.
+        let gate = unsafe { gate.part(token * width, width) };
+        machine.kernels.gate(gate, &x[token * width..(token + 1) * width], activation);
+    });
+}
+
 /// Normalizes rows; `scratch` has room for one row per thread.
 ///
 /// # Panics

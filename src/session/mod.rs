@@ -207,6 +207,10 @@ impl Session {
         if self.tokens.is_empty() {
             return Err(Error::InvalidState("the session is empty: append tokens first".into()));
         }
+        if self.cache.len() == self.tokens.len() && !self.has_result {
+            // A rewind took the result of the last token: it is evaluated again.
+            self.cache.truncate(self.tokens.len() - 1);
+        }
         let model = Arc::clone(&self.model);
         let engine = model.engine()?;
         model.file().check()?;
@@ -344,8 +348,7 @@ impl Session {
             if self.model.engine()?.program.bidirectional || self.embedding.as_ref().is_some_and(Embedding::mixes) {
                 self.evaluate_again();
             } else if position <= self.cache.len() {
-                // The last token is evaluated again when logits are asked for: those of its position are gone.
-                self.cache.truncate(position.saturating_sub(1));
+                self.cache.truncate(position);
                 self.has_result = false;
             }
         }

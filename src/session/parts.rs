@@ -75,6 +75,6 @@ impl Parts {
     /// The part that grows with the context.
     pub fn cache(memory: &mut Memory, program: &Program, size: Size, options: &SessionOptions) -> Result<Cache> {
         let kv_type = options.kv_type.unwrap_or_else(|| program.kv_type());
-        Cache::new(memory, &program.kv, size.context, size.batch, kv_type)
+        Cache::new(memory, &program.kv, &program.states, size.context, size.batch, kv_type)
     }
 }

@@ -106,8 +106,73 @@ const BLOOM: Block = &[
     ("ffn_down", &[512, 256]),
 ];
 
+const MAMBA: Block = &[
+    ("attn_norm", &[256]),
+    ("ssm_in", &[256, 1024]),
+    ("ssm_conv1d", &[4, 512]),
+    ("ssm_conv1d.bias", &[512]),
+    ("ssm_x", &[512, 64]),
+    ("ssm_dt", &[32, 512]),
+    ("ssm_dt.bias", &[512]),
+    ("ssm_a", &[16, 512]),
+    ("ssm_d", &[512]),
+    ("ssm_out", &[512, 256]),
+];
+
+const MAMBA2: Block = &[
+    ("attn_norm", &[256]),
+    ("ssm_in", &[256, 1160]),
+    ("ssm_conv1d", &[4, 640]),
+    ("ssm_conv1d.bias", &[640]),
+    ("ssm_dt.bias", &[8]),
+    ("ssm_a", &[1, 8]),
+    ("ssm_d", &[1, 8]),
+    ("ssm_norm", &[256, 2]),
+    ("ssm_out", &[512, 256]),
+];
+
+const DELTA_RULE: Block = &[
+    ("attn_norm", &[256]),
+    ("attn_qkv", &[256, 512]),
+    ("attn_gate", &[256, 256]),
+    ("ssm_ba", &[256, 16]),
+    ("ssm_conv1d", &[4, 512]),
+    ("ssm_dt.bias", &[8]),
+    ("ssm_a", &[8]),
+    ("ssm_norm", &[32]),
+    ("ssm_out", &[256, 256]),
+    ("post_attention_norm", &[256]),
+    ("ffn_gate_inp", &[256, 8]),
+    ("ffn_gate_exps", &[256, 96, 8]),
+    ("ffn_up_exps", &[256, 96, 8]),
+    ("ffn_down_exps", &[96, 256, 8]),
+    ("ffn_gate_inp_shexp", &[256, 1]),
+    ("ffn_gate_shexp", &[256, 96]),
+    ("ffn_up_shexp", &[256, 96]),
+    ("ffn_down_shexp", &[96, 256]),
+];
+
+const GATED_ATTENTION: Block = &[
+    ("attn_norm", &[256]),
+    ("attn_q", &[256, 512]),
+    ("attn_q_norm", &[64]),
+    ("attn_k", &[256, 128]),
+    ("attn_k_norm", &[64]),
+    ("attn_v", &[256, 128]),
+    ("attn_output", &[256, 256]),
+    ("post_attention_norm", &[256]),
+    ("ffn_gate_inp", &[256, 8]),
+    ("ffn_gate_exps", &[256, 96, 8]),
+    ("ffn_up_exps", &[256, 96, 8]),
+    ("ffn_down_exps", &[96, 256, 8]),
+    ("ffn_gate_inp_shexp", &[256, 1]),
+    ("ffn_gate_shexp", &[256, 96]),
+    ("ffn_up_shexp", &[256, 96]),
+    ("ffn_down_shexp", &[96, 256]),
+];
+
 /// Windows with caps; windows with sinks, and experts; latent attention, and experts beside one for all; convolutions;
-/// slopes. Two blocks each.
+/// slopes; states that decay by elements, as a whole, and by the delta rule. Two blocks each.
 pub const KINDS: &[Kind] = &[
     Kind { architecture: "gemma2", numbers: &[("attention.sliding_window", 100)], blocks: &[GEMMA], norm: "output_norm" },
     Kind {
@@ -141,6 +206,42 @@ pub const KINDS: &[Kind] = &[
         norm: "token_embd_norm",
     },
     Kind { architecture: "bloom", numbers: &[], blocks: &[BLOOM], norm: "output_norm" },
+    Kind {
+        architecture: "mamba",
+        numbers: &[("ssm.conv_kernel", 4), ("ssm.inner_size", 512), ("ssm.state_size", 16), ("ssm.time_step_rank", 32)],
+        blocks: &[MAMBA],
+        norm: "output_norm",
+    },
+    Kind {
+        architecture: "mamba2",
+        numbers: &[
+            ("ssm.conv_kernel", 4),
+            ("ssm.inner_size", 512),
+            ("ssm.state_size", 32),
+            ("ssm.time_step_rank", 8),
+            ("ssm.group_count", 2),
+        ],
+        blocks: &[MAMBA2],
+        norm: "output_norm",
+    },
+    Kind {
+        architecture: "qwen3next",
+        numbers: &[
+            ("ssm.conv_kernel", 4),
+            ("ssm.inner_size", 256),
+            ("ssm.state_size", 32),
+            ("ssm.time_step_rank", 8),
+            ("ssm.group_count", 4),
+            ("full_attention_interval", 2),
+            ("rope.dimension_count", 16),
+            ("expert_count", 8),
+            ("expert_used_count", 2),
+            ("expert_feed_forward_length", 96),
+            ("expert_shared_feed_forward_length", 96),
+        ],
+        blocks: &[DELTA_RULE, GATED_ATTENTION],
+        norm: "output_norm",
+    },
 ];
 
 impl Kind {
@@ -152,6 +253,11 @@ impl Kind {
             let mut random = Random(1);
             let fill = |index: usize, out: &mut dyn std::io::Write| {
                 let (name, dims) = &tensors[index];
+                if name.ends_with("ssm_a") {
+                    // What is left of a state is never more than there was.
+                    let rates = (0..dims.iter().product::<u64>()).map(|i| -((i % 7 + 1) as f32) / 8.0);
+                    return rates.map(f32::to_le_bytes).try_for_each(|bytes| out.write_all(&bytes));
+                }
                 fill(out, dims, dtype(name, dims), &mut random).map_err(std::io::Error::other)
             };
             writer.write(out, fill).map_err(|error| error.to_string())
@@ -207,7 +313,9 @@ impl Kind {
             norm("token_embd_norm.weight");
         }
         for (layer, block) in self.blocks.iter().cycle().take(2).enumerate() {
-            tensors.extend(block.iter().map(|(name, dims)| (format!("blk.{layer}.{name}.weight"), dims.to_vec())));
+            let suffix = |name: &str| if matches!(name, "ssm_a" | "ssm_d") || name.ends_with(".bias") { "" } else { ".weight" };
+            let named = |(name, dims): &(&str, &[u64])| (format!("blk.{layer}.{name}{}", suffix(name)), dims.to_vec());
+            tensors.extend(block.iter().map(named));
             // Everything that may have a bias has one here, in some kinds.
             let biased =
                 |name: &str| matches!(self.architecture, "gpt-oss" | "bloom") && name.contains("attn_") && name != "attn_sinks";
@@ -226,7 +334,8 @@ impl Kind {
 pub fn dtype(name: &str, dims: &[u64]) -> Dtype {
     match dims {
         [_] => Dtype::F32,
-        _ if name.contains("ffn_gate_inp") || name.contains("shortconv.conv") || name.ends_with("bias") => Dtype::F32,
+        _ if ["ffn_gate_inp", "shortconv.conv", "ssm_conv1d", "ssm_norm"].iter().any(|part| name.contains(part)) => Dtype::F32,
+        _ if ["bias", "ssm_a", "ssm_d"].iter().any(|part| name.ends_with(part)) => Dtype::F32,
         [row, ..] if row % 256 == 0 => Dtype::Q4_K,
         [row, ..] if row % 32 == 0 => Dtype::Q8_0,
         _ => Dtype::F16,

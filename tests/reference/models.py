@@ -29,6 +29,11 @@ def string(text):
     return struct.pack("<Q", len(data)) + data
 
 
+def stays_float(name, array):
+    """What converters keep in F32."""
+    return array.ndim == 1 or any(part in name for part in ("ssm_a", "ssm_d", "ssm_conv1d", "ssm_norm", "ffn_gate_inp"))
+
+
 def write_gguf(path, pairs, tensors):
     """Pairs of keys and int, float, bool or str; names and arrays of tensors."""
     out = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(pairs))]
@@ -43,9 +48,10 @@ def write_gguf(path, pairs, tensors):
             out.append(string(key) + struct.pack("<I", 8) + string(value))
     data, offset = [], 0
     for name, array in tensors.items():
-        array = np.ascontiguousarray(array, np.float32 if array.ndim == 1 else np.float16)
+        whole = stays_float(name, array)
+        array = np.ascontiguousarray(array, np.float32 if whole else np.float16)
         out.append(string(name) + struct.pack("<I", array.ndim) + struct.pack(f"<{array.ndim}Q", *reversed(array.shape)))
-        out.append(struct.pack("<IQ", 0 if array.ndim == 1 else 1, offset))
+        out.append(struct.pack("<IQ", 0 if whole else 1, offset))
         data.append(array.tobytes() + bytes(-array.nbytes % 32))
         offset += len(data[-1])
     head = b"".join(out)
@@ -57,16 +63,18 @@ class Model:
 
     folder = FOLDER / "models"
 
-    def __init__(self, name, network, keys, names, outer, split=None, transposed=False, gain=0):
+    def __init__(self, name, network, keys, names, outer, split=None, transposed=False, gain=0, more=None):
         self.name, self.network, self.keys, self.names, self.outer = name, network, keys, names, outer
-        self.split, self.transposed, self.gain = split, transposed, gain
+        self.split, self.transposed, self.gain, self.more = split, transposed, gain, more
 
     def write(self):
         network = self.network.eval().float()
         # Matrices are what F16 holds, so that the file and the reference have the same; nothing is symmetric or 1.
         with torch.no_grad():
-            for parameter in network.parameters():
-                if parameter.ndim == 1:
+            for name, parameter in network.named_parameters():
+                if "conv1d.weight" in name:
+                    parameter.copy_(torch.randn_like(parameter) * 0.5)
+                elif parameter.ndim == 1 or "A_log" in name:
                     parameter.add_(torch.randn_like(parameter) * 0.1)
                 else:
                     parameter.copy_(torch.randn_like(parameter) * (1.0 / WIDTH**0.5))
@@ -89,8 +97,11 @@ class Model:
                         if self.split and target == "attn_qkv":
                             array = self.split(array)
                         tensors[f"blk.{layer}.{target}.{kind}"] = array
+            if self.more:
+                more = self.more({key.split(f"layers.{layer}.")[1]: array for key, array in state.items() if f"layers.{layer}." in key})
+                tensors |= {f"blk.{layer}.{target}": array for target, array in more.items()}
         # Some networks hold what gains differ from 1; files hold the gains.
-        tensors |= {name: array + self.gain for name, array in tensors.items() if name.endswith("norm.weight")}
+        tensors |= {name: array + self.gain for name, array in tensors.items() if name.endswith("norm.weight") and "ssm" not in name}
         arch = self.keys.pop("architecture")
         pairs = {"general.architecture": arch}
         pairs |= {
@@ -196,6 +207,103 @@ def glm4():
         "model.layers.{}.input_layernorm": "attn_norm", "model.layers.{}.post_self_attn_layernorm": "post_attention_norm",
         "model.layers.{}.post_attention_layernorm": "ffn_norm", "model.layers.{}.post_mlp_layernorm": "post_ffw_norm"}
     return Model("glm4", hf.Glm4ForCausalLM(config), keys, names, OUTER)
+
+
+INNER = 2 * WIDTH
+RECURRENT = dict(vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, conv_kernel=4, layer_norm_epsilon=1e-5, residual_in_fp32=False)
+BACKBONE = {"backbone.embeddings.weight": "token_embd.weight", "backbone.norm_f.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+
+
+def mamba(name="mamba", network=hf.MambaForCausalLM, config=hf.MambaConfig, **more):
+    config = config(**RECURRENT, state_size=8, time_step_rank=4, intermediate_size=INNER, expand=2, tie_word_embeddings=False, **more)
+    keys = {"architecture": "mamba", "attention.head_count": 0, "feed_forward_length": 0, "ssm.conv_kernel": 4, "ssm.inner_size": INNER, "ssm.state_size": 8, "ssm.time_step_rank": 4,
+            "ssm.dt_b_c_rms": bool(more), "attention.layer_norm_rms_epsilon": config.layer_norm_epsilon}
+    names = {"norm": "attn_norm", "mixer.in_proj": "ssm_in", "mixer.x_proj": "ssm_x", "mixer.dt_proj": "ssm_dt", "mixer.out_proj": "ssm_out"}
+
+    def states(block):
+        return {"ssm_conv1d.weight": block["mixer.conv1d.weight"][:, 0], "ssm_conv1d.bias": block["mixer.conv1d.bias"],
+                "ssm_a": -np.exp(block["mixer.A_log"]), "ssm_d": block["mixer.D"]}
+
+    return Model(name, network(config), keys, {f"backbone.layers.{{}}.{k}": v for k, v in names.items()}, BACKBONE, more=states)
+
+
+def falcon_mamba():
+    return mamba("falcon-mamba", hf.FalconMambaForCausalLM, hf.FalconMambaConfig, mixer_rms_eps=1e-5)
+
+
+def head_states(block, mixer="mamba", groups=2):
+    """The tensors of a Mamba-2 block that are not matrices of products."""
+    return {"ssm_conv1d.weight": block[f"{mixer}.conv1d.weight"][:, 0], "ssm_conv1d.bias": block[f"{mixer}.conv1d.bias"],
+            "ssm_dt.bias": block[f"{mixer}.dt_bias"], "ssm_a": -np.exp(block[f"{mixer}.A_log"])[:, None],
+            "ssm_d": block[f"{mixer}.D"][:, None], "ssm_norm.weight": block[f"{mixer}.norm.weight"].reshape(groups, -1)}
+
+
+def grouped_norm(norm, groups):
+    """The norm of the original Mamba-2, whose groups have a variance each; transformers takes that of all of them."""
+
+    def forward(x, gate):
+        x = x.float() * torch.nn.functional.silu(gate.float())
+        x = x.unflatten(-1, (groups, -1))
+        x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
+        return norm.weight * x.flatten(-2)
+
+    norm.forward = forward
+
+
+def mamba2():
+    config = hf.Mamba2Config(**RECURRENT, state_size=16, n_groups=2, num_heads=4, head_dim=INNER // 4, expand=2, chunk_size=16,
+                             tie_word_embeddings=False)
+    keys = {"architecture": "mamba2", "attention.head_count": 0, "feed_forward_length": 0, "ssm.conv_kernel": 4, "ssm.inner_size": INNER, "ssm.state_size": 16, "ssm.time_step_rank": 4,
+            "ssm.group_count": 2, "attention.layer_norm_rms_epsilon": config.layer_norm_epsilon}
+    names = {"norm": "attn_norm", "mixer.in_proj": "ssm_in", "mixer.out_proj": "ssm_out"}
+    network = hf.Mamba2ForCausalLM(config)
+    for block in network.backbone.layers:
+        grouped_norm(block.mixer.norm, 2)
+    return Model("mamba2", network, keys, {f"backbone.layers.{{}}.{k}": v for k, v in names.items()}, BACKBONE,
+                 more=lambda block: head_states(block, "mixer"))
+
+
+def qwen3next(by_head=False):
+    key, value, key_heads, value_heads, experts = 16, 32, 2, 4, 8
+    config = hf.Qwen3NextConfig(**SHARED, num_key_value_heads=KV_HEADS, head_dim=32, linear_conv_kernel_dim=4, linear_key_head_dim=key,
+                                linear_value_head_dim=value, linear_num_key_heads=key_heads, linear_num_value_heads=value_heads,
+                                moe_intermediate_size=32, shared_expert_intermediate_size=48, num_experts=experts, num_experts_per_tok=2,
+                                rope_theta=10000.0)
+    keys = {"architecture": "qwen3next", "feed_forward_length": HIDDEN, "attention.head_count_kv": KV_HEADS, "attention.key_length": 32,
+            "attention.value_length": 32, "attention.layer_norm_rms_epsilon": config.rms_norm_eps, "rope.dimension_count": 8,
+            "rope.freq_base": 10000.0, "expert_count": experts, "expert_used_count": 2, "expert_feed_forward_length": 32,
+            "expert_shared_feed_forward_length": 48, "ssm.conv_kernel": 4, "ssm.inner_size": value * value_heads, "ssm.state_size": key,
+            "ssm.time_step_rank": value_heads, "ssm.group_count": key_heads, "full_attention_interval": 4}
+    names = ATTENTION | {
+        "model.layers.{}.mlp.gate": "ffn_gate_inp", "model.layers.{}.mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+        "model.layers.{}.linear_attn.in_proj_ba": "ssm_ba", "model.layers.{}.linear_attn.out_proj": "ssm_out",
+        "model.layers.{}.linear_attn.norm": "ssm_norm", "model.layers.{}.input_layernorm": "attn_norm",
+        "model.layers.{}.post_attention_layernorm": "post_attention_norm", "model.layers.{}.self_attn.q_norm": "attn_q_norm",
+        "model.layers.{}.self_attn.k_norm": "attn_k_norm"}
+    names |= {f"model.layers.{{}}.mlp.shared_expert.{part}_proj": f"ffn_{part}_shexp" for part in ("gate", "up", "down")}
+
+    def more(block):
+        tensors = {f"ffn_{part}_exps.weight": np.stack([block[f"mlp.experts.{i}.{part}_proj.weight"] for i in range(experts)])
+                   for part in ("gate", "up", "down")}
+        if "linear_attn.A_log" in block:
+            tensors |= {"ssm_conv1d.weight": block["linear_attn.conv1d.weight"][:, 0], "ssm_a": -np.exp(block["linear_attn.A_log"]),
+                        "ssm_dt.bias": block["linear_attn.dt_bias"]}
+            mixed = block["linear_attn.in_proj_qkvz.weight"]
+            if by_head:
+                tensors["ssm_in.weight"] = mixed
+            else:
+                shared = value * value_heads // key_heads
+                parts = np.split(mixed.reshape(key_heads, -1, WIDTH), np.cumsum([key, key, shared]), axis=1)
+                parts = [part.reshape(-1, WIDTH) for part in parts]
+                tensors |= {"attn_qkv.weight": np.concatenate(parts[:3]), "attn_gate.weight": parts[3]}
+        return tensors
+
+    name = "qwen3next-by-head" if by_head else "qwen3next"
+    return Model(name, hf.Qwen3NextForCausalLM(config), keys, names, OUTER, gain=1, more=more)
+
+
+def qwen3next_by_head():
+    return qwen3next(by_head=True)
 
 
 class Encoder(torch.nn.Module):
@@ -310,7 +418,7 @@ def qwen3_embedding():
 
 
 MODELS = {maker.__name__: maker for maker in (
-    gpt2, gptneox, cohere2, exaone4, glm4, bert, nomic_bert, jina_bert_v2, modern_bert, gemma_embedding, qwen3_embedding)}
+    gpt2, gptneox, cohere2, exaone4, glm4, mamba, falcon_mamba, mamba2, qwen3next, qwen3next_by_head, bert, nomic_bert, jina_bert_v2, modern_bert, gemma_embedding, qwen3_embedding)}
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or MODELS:

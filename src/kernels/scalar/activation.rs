@@ -13,6 +13,8 @@ pub(in crate::kernels) fn swiglu(gate: &mut [f32], up: &[f32]) {
 #[inline(always)]
 pub(in crate::kernels) fn activate(x: &mut [f32], activation: Activation) {
     match activation {
+        Activation::Identity => {}
+        Activation::Softplus => map(x, softplus),
         Activation::Sigmoid => map(x, sigmoid),
         Activation::Tanh => map(x, tanh),
         Activation::Silu => map(x, silu),
@@ -27,6 +29,8 @@ pub(in crate::kernels) fn activate(x: &mut [f32], activation: Activation) {
 #[inline(always)]
 pub(in crate::kernels) fn gate(gate: &mut [f32], up: &[f32], activation: Activation) {
     match activation {
+        Activation::Identity => gate_by(gate, up, |x| x),
+        Activation::Softplus => gate_by(gate, up, softplus),
         Activation::Sigmoid => gate_by(gate, up, sigmoid),
         Activation::Tanh => gate_by(gate, up, tanh),
         Activation::Silu => gate_by(gate, up, silu),
@@ -90,6 +94,20 @@ fn gelu_erf(x: f32) -> f32 {
     x * if x < 0.0 { half } else { 1.0 - half }
 }
 
+/// `max(x, 0) + ln(1 + u)` with `u = exp(-|x|)`, where the logarithm is twice the area tangent of `s = u / (2 + u)`, at most 1/3,
+/// by its Taylor polynomial.
+#[inline(always)]
+fn softplus(x: f32) -> f32 {
+    const TAYLOR: [f32; 8] = [0.066_666_67, 0.076_923_08, 0.090_909_09, 0.111_111_11, 0.142_857_14, 0.2, 0.333_333_34, 1.0];
+    let u = exp(-x.abs());
+    let s = u / (2.0 + u);
+    let [first, rest @ ..] = TAYLOR;
+    let p = rest.into_iter().fold(first, |p, c| p.mul_add(s * s, c));
+    // NaN stays NaN through the exponential.
+    let positive = if x > 0.0 { x } else { 0.0 };
+    (2.0 * s).mul_add(p, positive)
+}
+
 #[inline(always)]
 fn relu_squared(x: f32) -> f32 {
     let x = if x > 0.0 { x } else { 0.0 };
@@ -136,12 +154,16 @@ mod tests {
             ("silu", error(silu, |x| x * logistic(x)), 2e-7),
             ("gelu, tanh form", error(gelu_tanh, tanh_form), 4e-7),
             ("gelu", error(gelu_erf, erf), 4e-7),
+            ("softplus", error(softplus, |x| x.exp().ln_1p()), 2e-7),
             ("squared relu", error(relu_squared, |x| x.max(0.0).powi(2)), 1e-7),
             ("clamped silu", error(clamped_silu, |x| x.min(7.0) * logistic(1.702 * x.min(7.0))), 4e-7),
             ("tanh", error(tanh, f64::tanh), 2e-7),
         ] {
             assert!(error <= allowed, "{name}: {error:e}");
         }
+        // Where the result is small, the error is small beside it, too.
+        let far = (0..8000).map(|i| i as f32 * -0.01).map(|x| f64::from(softplus(x)) / f64::from(x).exp().ln_1p() - 1.0);
+        assert!(far.map(f64::abs).fold(0.0, f64::max) < 4e-7);
         // Near zero the error is small beside the result, too.
         assert!((1..1000).map(|i| i as f32 * 1e-4).all(|x| (f64::from(tanh(x)) / f64::from(x).tanh() - 1.0).abs() < 3e-7));
     }
@@ -150,7 +172,7 @@ mod tests {
     fn a_gate_is_an_activation_and_a_product() {
         use Activation::*;
         let (x, up): (Vec<f32>, Vec<f32>) = (-90..90).map(|i| (i as f32 / 9.0, 3.0 - i as f32 / 30.0)).unzip();
-        for activation in [Sigmoid, Tanh, Silu, GeluTanh, GeluErf, ReluSquared] {
+        for activation in [Identity, Softplus, Sigmoid, Tanh, Silu, GeluTanh, GeluErf, ReluSquared] {
             let (mut gated, mut activated) = (x.clone(), x.clone());
             gate(&mut gated, &up, activation);
             activate(&mut activated, activation);

@@ -18,6 +18,14 @@ pub(in crate::kernels) fn add_scaled(x: &mut [f32], y: &[f32], factor: f32) {
     }
 }
 
+/// `out = fma(x, y, out)`.
+#[inline(always)]
+pub(in crate::kernels) fn multiply_add(out: &mut [f32], x: &[f32], y: &[f32]) {
+    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+        *out = x.mul_add(*y, *out);
+    }
+}
+
 /// `x *= factor`.
 #[inline(always)]
 pub(in crate::kernels) fn scale(x: &mut [f32], factor: f32) {

@@ -9,6 +9,7 @@ pub(super) mod lanes;
 mod matmul;
 pub(super) mod norm;
 pub(super) mod quantize;
+pub(super) mod recurrence;
 pub(super) mod rope;
 
 use super::{DecodeFn, Kernels, MatmulFn};
@@ -65,5 +66,8 @@ pub(super) fn kernels() -> Kernels {
         merge: attention::merge,
         normalize: attention::normalize,
         narrow: elementwise::narrow,
+        multiply_add: elementwise::multiply_add,
+        recur: recurrence::recur,
+        scan: recurrence::scan,
     }
 }

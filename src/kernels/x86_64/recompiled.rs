@@ -11,7 +11,7 @@ macro_rules! recompiled {
         }
     )* };
     ($features:literal) => {
-        use crate::kernels::{Activation, Partial, RopeStyle};
+        use crate::kernels::{Activation, Partial, RecurArgs, RopeStyle, ScanArgs};
         use crate::quant::{ActBlock, Precision};
 
         recompiled! { $features:
@@ -25,9 +25,12 @@ macro_rules! recompiled {
             activation::softcap(x: &mut [f32], cap: f32);
             elementwise::add(x: &mut [f32], y: &[f32]);
             elementwise::add_scaled(x: &mut [f32], y: &[f32], factor: f32);
+            elementwise::multiply_add(out: &mut [f32], x: &[f32], y: &[f32]);
             elementwise::scale(x: &mut [f32], factor: f32);
             attention::merge(total: &mut Partial, next: &Partial, value_dim: usize);
             attention::normalize(total: &Partial, value_dim: usize, out: &mut [f32]);
+            recurrence::recur(args: &mut RecurArgs);
+            recurrence::scan(args: &mut ScanArgs);
         }
     };
 }

@@ -38,6 +38,7 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     kernels.softcap = elementwise::softcap;
     kernels.add = elementwise::add;
     kernels.add_scaled = elementwise::add_scaled;
+    kernels.multiply_add = elementwise::multiply_add;
     kernels.scale = elementwise::scale;
     kernels.narrow = elementwise::narrow;
     kernels.attend_f16 = attention::attend;
@@ -46,4 +47,6 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     kernels.attend_adjusted_f32 = attention::attend;
     kernels.merge = elementwise::merge;
     kernels.normalize = elementwise::normalize;
+    kernels.recur = elementwise::recur;
+    kernels.scan = elementwise::scan;
 }
