@@ -196,8 +196,15 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// A missing tensor or key, as in all that bind.
     pub fn rms_norm(&self, name: &str, width: usize) -> Result<Norm> {
-        let weight = self.bind.vector(&format!("{name}.weight"), width)?;
-        Ok(Norm { weight, bias: None, eps: self.keys.positive("attention.layer_norm_rms_epsilon", None)? as f32, group: width })
+        self.rms_norm_by(self.bind.vector(&format!("{name}.weight"), width)?, width)
+    }
+
+    /// The RMS norm of groups of elements with these gains.
+    ///
+    /// # Errors
+    /// As [`Builder::rms_norm`].
+    pub fn rms_norm_by(&self, weight: Vec<f32>, group: usize) -> Result<Norm> {
+        Ok(Norm { weight, bias: None, eps: self.keys.positive("attention.layer_norm_rms_epsilon", None)? as f32, group })
     }
 
     /// The layer norm `name`, with a bias or without.

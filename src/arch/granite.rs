@@ -1,15 +1,21 @@
 //! Granite 3 (IBM 2024): LLaMA with multipliers on embeddings, scores, residual sums and logits; `granitemoe` has experts, and
-//! some files of it one that every token visits.
+//! some files of it one that every token visits. Granite 4 (IBM 2025), `granitehybrid`: most blocks have state spaces in place of
+//! attention, which then knows no positions.
 
 use super::builder::{Attention, Builder, Output, block};
 use super::experts::ExpertStyle;
+use super::mamba2::StateHeads;
 use super::program::Input;
 use crate::error::Result;
 use crate::kernels::{Activation, RopeStyle};
 
 pub(super) fn build(b: &mut Builder) -> Result<()> {
     let width = b.params.width;
-    let rope = Some(b.rope(RopeStyle::Interleaved)?);
+    let hybrid = b.params.kv_heads.contains(&0);
+    let mixer = if hybrid { Some(StateHeads::read(b)?) } else { None };
+    // The key that says whether there is a rotation was meant for something else.
+    let rotates = !hybrid || b.keys.flag("rope.scaling.finetuned", false)?;
+    let rope = if rotates { Some(b.rope(RopeStyle::Interleaved)?) } else { None };
     let factor = |key: &str| b.keys.positive(key, Some(1.0)).map(|factor| factor as f32);
     let (embedding, residual) = (factor("embedding_scale")?, factor("residual_scale")?);
     // The file gives what logits are divided by.
@@ -23,9 +29,11 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
     let to = Output { scale: residual, ..x.into() };
     for layer in 0..b.params.layers {
         let mark = b.mark();
-        let norm = b.rms_norm(&block(layer, "attn_norm"), width)?;
-        let attention = Attention { rope, scale, ..Attention::default() };
-        b.attention(layer, Input::Norm(x, norm), attention, to.clone())?;
+        let input = Input::Norm(x, b.rms_norm(&block(layer, "attn_norm"), width)?);
+        match mixer.as_ref().filter(|_| b.params.kv_heads[layer] == 0) {
+            Some(mixer) => mixer.mix(b, layer, input, to.clone())?,
+            None => b.attention(layer, input, Attention { rope, scale, ..Attention::default() }, to.clone())?,
+        }
         let norm = b.rms_norm(&block(layer, "ffn_norm"), width)?;
         let normalized = b.normalized(x, norm);
         if experts {

@@ -5,11 +5,12 @@ use super::program::{Input, Op, Register};
 use super::recurrent::turned_by_channels;
 use crate::error::Result;
 use crate::kernels::Activation;
-use crate::ops::{Channels, Norm};
+use crate::ops::Channels;
 
 pub(super) fn build(b: &mut Builder) -> Result<()> {
     let width = b.params.width;
-    let mixer = Selective::read(b)?;
+    let norm = if b.keys.flag("ssm.dt_b_c_rms", false)? { InputNorm::Plain } else { InputNorm::None };
+    let mixer = Selective::read(b, norm)?;
     let x = b.embed(1.0)?;
     for layer in 0..b.params.layers {
         let norm = b.rms_norm(&block(layer, "attn_norm"), width)?;
@@ -17,6 +18,17 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
     }
     let norm = b.rms_norm("output_norm", width)?;
     b.logits(x, norm, 1.0, 0.0)
+}
+
+/// What steps, keys and queries go through.
+#[derive(Clone, Copy)]
+pub(super) enum InputNorm {
+    /// Nothing.
+    None,
+    /// An RMS norm.
+    Plain,
+    /// An RMS norm with gains.
+    Gains,
 }
 
 /// Sizes of selective state spaces.
@@ -28,18 +40,17 @@ pub(super) struct Selective {
     state: usize,
     /// Elements that the steps are made of.
     rank: usize,
-    /// Whether steps and keys are normalized even where no gains are given.
-    normalized: bool,
+    norm: InputNorm,
 }
 
 impl Selective {
-    pub(super) fn read(b: &Builder) -> Result<Selective> {
+    pub(super) fn read(b: &Builder, norm: InputNorm) -> Result<Selective> {
         Ok(Selective {
             taps: b.keys.dimension("ssm.conv_kernel")?,
             inner: b.keys.dimension("ssm.inner_size")?,
             state: b.keys.dimension("ssm.state_size")?,
             rank: b.keys.dimension("ssm.time_step_rank")?,
-            normalized: b.keys.flag("ssm.dt_b_c_rms", false)?,
+            norm,
         })
     }
 
@@ -72,14 +83,10 @@ impl Selective {
     }
 
     fn normalize(&self, b: &mut Builder, layer: usize, part: &str, out: Register) -> Result<()> {
-        let name = block(layer, part);
-        let norm = if b.bind.has(&format!("{name}.weight")) {
-            b.rms_norm(&name, out.width)?
-        } else if self.normalized {
-            let eps = b.keys.positive("attention.layer_norm_rms_epsilon", None)? as f32;
-            Norm { weight: b.bind.constant(out.width, 1.0)?, bias: None, eps, group: out.width }
-        } else {
-            return Ok(());
+        let norm = match self.norm {
+            InputNorm::None => return Ok(()),
+            InputNorm::Plain => b.rms_norm_by(b.bind.constant(out.width, 1.0)?, out.width)?,
+            InputNorm::Gains => b.rms_norm(&block(layer, part), out.width)?,
         };
         b.ops.push(Op::Norm { x: None, norm, out, residual: None });
         Ok(())

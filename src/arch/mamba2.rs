@@ -4,7 +4,7 @@ use super::builder::{Builder, Output, block};
 use super::program::{Input, Op};
 use crate::error::Result;
 use crate::kernels::Activation;
-use crate::ops::{Heads, KeyHeads, Norm, Rule};
+use crate::ops::{Heads, KeyHeads, Rule};
 
 pub(super) fn build(b: &mut Builder) -> Result<()> {
     let width = b.params.width;
@@ -28,6 +28,8 @@ pub(super) struct StateHeads {
     /// Heads that share a key.
     groups: usize,
     heads: usize,
+    /// Whether files may lack the norm of the results: then they are gated alone.
+    pub(super) optional_norm: bool,
 }
 
 impl StateHeads {
@@ -46,11 +48,12 @@ impl StateHeads {
             state: b.keys.dimension("ssm.state_size")?,
             groups,
             heads,
+            optional_norm: false,
         })
     }
 
     pub(super) fn mix(&self, b: &mut Builder, layer: usize, input: Input, to: Output) -> Result<()> {
-        let &StateHeads { taps, inner, state: size, groups, heads } = self;
+        let &StateHeads { taps, inner, state: size, groups, heads, .. } = self;
         let mark = b.mark();
         let rows = [inner, inner, groups * size, groups * size, heads];
         let products = b.split(layer, "ssm_in", rows, b.params.width)?;
@@ -73,11 +76,10 @@ impl StateHeads {
         b.ops.push(Op::Recur { query, key, value, step, rate: None, out, layer: Box::new(layer_heads), state });
 
         let norm = block(layer, "ssm_norm.weight");
-        let input = if b.bind.has(&norm) {
-            let weight = b.bind.vectors(&norm, groups, inner / groups)?;
-            let eps = b.keys.positive("attention.layer_norm_rms_epsilon", None)? as f32;
+        let input = if !self.optional_norm || b.bind.has(&norm) {
+            let norm = b.rms_norm_by(b.bind.vectors(&norm, groups, inner / groups)?, inner / groups)?;
             b.ops.push(Op::Gate { gate: z, x: out, activation: Activation::Silu });
-            Input::Norm(z, Norm { weight, bias: None, eps, group: inner / groups })
+            Input::Norm(z, norm)
         } else {
             Input::Gated(Activation::Silu, z, out)
         };

@@ -15,6 +15,7 @@ mod command_r;
 mod deepseek2;
 mod exaone4;
 mod falcon;
+mod falcon_h1;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -24,6 +25,7 @@ mod gpt_oss;
 mod gptneox;
 mod granite;
 mod hunyuan_dense;
+mod jamba;
 mod lfm2;
 mod llama;
 mod mamba;
@@ -70,6 +72,7 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("eurobert", neo_bert::build_euro),
     ("exaone4", exaone4::build),
     ("falcon", falcon::build),
+    ("falcon-h1", falcon_h1::build),
     ("gemma", gemma::build),
     ("gemma2", gemma2::build),
     ("gemma3", gemma3::build),
@@ -79,8 +82,10 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("gpt2", gpt2::build),
     ("gptneox", gptneox::build),
     ("granite", granite::build),
+    ("granitehybrid", granite::build),
     ("granitemoe", granite::build),
     ("hunyuan-dense", hunyuan_dense::build),
+    ("jamba", jamba::build),
     ("jina-bert-v2", bert::build_jina),
     ("jina-bert-v3", bert::build_rotating),
     ("lfm2", lfm2::build),

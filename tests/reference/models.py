@@ -35,13 +35,15 @@ def stays_float(name, array):
 
 
 def write_gguf(path, pairs, tensors):
-    """Pairs of keys and int, float, bool or str; names and arrays of tensors."""
+    """Pairs of keys and int, float, bool, str or list of int; names and arrays of tensors."""
     out = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(pairs))]
     for key, value in pairs.items():
         if isinstance(value, bool):
             out.append(string(key) + struct.pack("<I?", 7, value))
         elif isinstance(value, int):
             out.append(string(key) + struct.pack("<II", 4, value))
+        elif isinstance(value, list):
+            out.append(string(key) + struct.pack(f"<IIQ{len(value)}I", 9, 4, len(value), *value))
         elif isinstance(value, float):
             out.append(string(key) + struct.pack("<If", 6, value))
         else:
@@ -63,9 +65,9 @@ class Model:
 
     folder = FOLDER / "models"
 
-    def __init__(self, name, network, keys, names, outer, split=None, transposed=False, gain=0, more=None):
+    def __init__(self, name, network, keys, names, outer, split=None, transposed=False, gain=0, prepare=None, more=None):
         self.name, self.network, self.keys, self.names, self.outer = name, network, keys, names, outer
-        self.split, self.transposed, self.gain, self.more = split, transposed, gain, more
+        self.split, self.transposed, self.gain, self.prepare, self.more = split, transposed, gain, prepare, more
 
     def write(self):
         network = self.network.eval().float()
@@ -83,6 +85,8 @@ class Model:
         with torch.no_grad():
             results = self.results(ids)
         state, tensors = {key: value.numpy() for key, value in network.state_dict().items()}, {}
+        if self.prepare:
+            state = self.prepare(state)
         for source, target in self.outer.items():
             if source in state:
                 tensors[target] = state[source]
@@ -209,6 +213,7 @@ def glm4():
     return Model("glm4", hf.Glm4ForCausalLM(config), keys, names, OUTER)
 
 
+LAST_NORM = {source.replace("model.norm", "model.final_layernorm"): target for source, target in OUTER.items()}
 INNER = 2 * WIDTH
 RECURRENT = dict(vocab_size=VOCAB, hidden_size=WIDTH, num_hidden_layers=LAYERS, conv_kernel=4, layer_norm_epsilon=1e-5, residual_in_fp32=False)
 BACKBONE = {"backbone.embeddings.weight": "token_embd.weight", "backbone.norm_f.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
@@ -216,8 +221,8 @@ BACKBONE = {"backbone.embeddings.weight": "token_embd.weight", "backbone.norm_f.
 
 def mamba(name="mamba", network=hf.MambaForCausalLM, config=hf.MambaConfig, **more):
     config = config(**RECURRENT, state_size=8, time_step_rank=4, intermediate_size=INNER, expand=2, tie_word_embeddings=False, **more)
-    keys = {"architecture": "mamba", "attention.head_count": 0, "feed_forward_length": 0, "ssm.conv_kernel": 4, "ssm.inner_size": INNER, "ssm.state_size": 8, "ssm.time_step_rank": 4,
-            "ssm.dt_b_c_rms": bool(more), "attention.layer_norm_rms_epsilon": config.layer_norm_epsilon}
+    keys = {"architecture": "mamba", "attention.head_count": 0, "feed_forward_length": 0, "ssm.conv_kernel": 4,
+            "ssm.inner_size": INNER, "ssm.state_size": 8, "ssm.time_step_rank": 4, "ssm.dt_b_c_rms": bool(more), "attention.layer_norm_rms_epsilon": config.layer_norm_epsilon}
     names = {"norm": "attn_norm", "mixer.in_proj": "ssm_in", "mixer.x_proj": "ssm_x", "mixer.dt_proj": "ssm_dt", "mixer.out_proj": "ssm_out"}
 
     def states(block):
@@ -253,8 +258,8 @@ def grouped_norm(norm, groups):
 def mamba2():
     config = hf.Mamba2Config(**RECURRENT, state_size=16, n_groups=2, num_heads=4, head_dim=INNER // 4, expand=2, chunk_size=16,
                              tie_word_embeddings=False)
-    keys = {"architecture": "mamba2", "attention.head_count": 0, "feed_forward_length": 0, "ssm.conv_kernel": 4, "ssm.inner_size": INNER, "ssm.state_size": 16, "ssm.time_step_rank": 4,
-            "ssm.group_count": 2, "attention.layer_norm_rms_epsilon": config.layer_norm_epsilon}
+    keys = {"architecture": "mamba2", "attention.head_count": 0, "feed_forward_length": 0, "ssm.conv_kernel": 4,
+            "ssm.inner_size": INNER, "ssm.state_size": 16, "ssm.time_step_rank": 4, "ssm.group_count": 2, "attention.layer_norm_rms_epsilon": config.layer_norm_epsilon}
     names = {"norm": "attn_norm", "mixer.in_proj": "ssm_in", "mixer.out_proj": "ssm_out"}
     network = hf.Mamba2ForCausalLM(config)
     for block in network.backbone.layers:
@@ -304,6 +309,92 @@ def qwen3next(by_head=False):
 
 def qwen3next_by_head():
     return qwen3next(by_head=True)
+
+
+def jamba():
+    experts = 4
+    config = hf.JambaConfig(**SHARED, num_key_value_heads=KV_HEADS, use_mamba_kernels=False, mamba_d_state=8, mamba_d_conv=4, mamba_dt_rank=4,
+                            num_experts=experts, num_experts_per_tok=2, expert_layer_period=2, expert_layer_offset=1, attn_layer_period=4,
+                            attn_layer_offset=2)
+    keys = {"architecture": "jamba", "feed_forward_length": HIDDEN, "attention.head_count_kv": [0, 0, KV_HEADS, 0], "ssm.conv_kernel": 4,
+            "ssm.inner_size": INNER, "ssm.state_size": 8, "ssm.time_step_rank": 4, "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+            "expert_count": experts, "expert_used_count": 2}
+    names = {"mamba.in_proj": "ssm_in", "mamba.x_proj": "ssm_x", "mamba.dt_proj": "ssm_dt", "mamba.out_proj": "ssm_out",
+             "mamba.dt_layernorm": "ssm_dt_norm", "mamba.b_layernorm": "ssm_b_norm", "mamba.c_layernorm": "ssm_c_norm",
+             "feed_forward.router": "ffn_gate_inp", "input_layernorm": "attn_norm", "pre_ff_layernorm": "ffn_norm"}
+    names |= {f"feed_forward.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")}
+
+    def more(block):
+        tensors = {}
+        if "mamba.A_log" in block:
+            tensors |= {"ssm_conv1d.weight": block["mamba.conv1d.weight"][:, 0], "ssm_conv1d.bias": block["mamba.conv1d.bias"],
+                        "ssm_a": -np.exp(block["mamba.A_log"]), "ssm_d": block["mamba.D"]}
+        if "feed_forward.router.weight" in block:
+            for part in ("gate", "up", "down"):
+                stack = [block[f"feed_forward.experts.{i}.{part}_proj.weight"] for i in range(experts)]
+                tensors[f"ffn_{part}_exps.weight"] = np.stack(stack)
+        return tensors
+
+    names = ATTENTION | {f"model.layers.{{}}.{k}": v for k, v in names.items()}
+    return Model("jamba", hf.JambaForCausalLM(config), keys, names, LAST_NORM, more=more)
+
+
+def granitehybrid():
+    factors = dict(embedding_multiplier=3.0, logits_scaling=2.0, residual_multiplier=0.5, attention_multiplier=0.1)
+    config = hf.GraniteMoeHybridConfig(**SHARED, **factors, num_key_value_heads=KV_HEADS, mamba_n_heads=4, mamba_n_groups=1, mamba_d_state=16,
+                                       mamba_d_head=INNER // 4, mamba_expand=2, mamba_chunk_size=16, num_local_experts=4,
+                                       num_experts_per_tok=2, shared_intermediate_size=48, position_embedding_type=None,
+                                       layer_types=["mamba", "mamba", "attention", "mamba"])
+    keys = {"architecture": "granitehybrid", "feed_forward_length": HIDDEN, "attention.head_count_kv": [0, 0, KV_HEADS, 0],
+            "embedding_scale": 3.0, "logit_scale": 2.0, "residual_scale": 0.5, "attention.scale": 0.1, "rope.scaling.finetuned": False,
+            "attention.layer_norm_rms_epsilon": config.rms_norm_eps, "expert_count": 4, "expert_used_count": 2,
+            "expert_shared_feed_forward_length": 48, "ssm.conv_kernel": 4, "ssm.inner_size": INNER, "ssm.state_size": 16,
+            "ssm.time_step_rank": 4, "ssm.group_count": 1}
+    names = {"mamba.in_proj": "ssm_in", "mamba.out_proj": "ssm_out", "block_sparse_moe.router.layer": "ffn_gate_inp",
+             "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "shared_mlp.output_linear": "ffn_down_shexp"}
+
+    def more(block):
+        into, shared = block["block_sparse_moe.input_linear.weight"], block["shared_mlp.input_linear.weight"]
+        tensors = {"ffn_gate_exps.weight": into[:, :HIDDEN], "ffn_up_exps.weight": into[:, HIDDEN:],
+                   "ffn_down_exps.weight": block["block_sparse_moe.output_linear.weight"],
+                   "ffn_gate_shexp.weight": shared[:48], "ffn_up_shexp.weight": shared[48:]}
+        return tensors | (head_states(block, groups=1) if "mamba.A_log" in block else {})
+
+    names = ATTENTION | {f"model.layers.{{}}.{k}": v for k, v in names.items()}
+    return Model("granitehybrid", hf.GraniteMoeHybridForCausalLM(config), keys, names, OUTER, more=more)
+
+
+def falcon_h1():
+    # Powers of two, which F16 weights take exactly.
+    factors = dict(attention_in_multiplier=0.5, attention_out_multiplier=2.0, key_multiplier=4.0, ssm_in_multiplier=2.0, ssm_out_multiplier=0.5,
+                   mlp_multipliers=[2.0, 0.5], ssm_multipliers=[0.5, 2.0, 4.0, 0.25, 0.5], embedding_multiplier=2.0, lm_head_multiplier=0.5)
+    config = hf.FalconH1Config(**SHARED, **factors, num_key_value_heads=KV_HEADS, head_dim=WIDTH // HEADS, mamba_d_ssm=INNER, mamba_n_heads=4,
+                               mamba_d_head=INNER // 4, mamba_n_groups=2, mamba_d_state=16, mamba_chunk_size=16, mamba_rms_norm=True,
+                               mamba_norm_before_gate=False, rope_theta=10000.0)
+    keys = {"architecture": "falcon-h1", "feed_forward_length": HIDDEN, "attention.head_count_kv": KV_HEADS, "rope.freq_base": 10000.0,
+            "attention.layer_norm_rms_epsilon": config.rms_norm_eps, "ssm.conv_kernel": 4, "ssm.inner_size": INNER, "ssm.state_size": 16,
+            "ssm.time_step_rank": 4, "ssm.group_count": 2}
+    names = {"mamba.in_proj": "ssm_in", "mamba.out_proj": "ssm_out", "input_layernorm": "attn_norm"}
+    names |= {f"feed_forward.{part}_proj": f"ffn_{part}" for part in ("gate", "up", "down")}
+    scales = {"q_proj": 0.5, "k_proj": 2.0, "v_proj": 0.5, "o_proj": 2.0, "mamba.out_proj": 0.5, "gate_proj": 2.0, "down_proj": 0.5,
+              "embed_tokens": 2.0, "lm_head": 0.5}
+    parts = np.repeat(factors["ssm_multipliers"], [INNER, INNER, 32, 32, 4]).astype(np.float32)[:, None]
+
+    def scaled(state):
+        """Files have the multipliers in the weights."""
+        for name, array in state.items():
+            for part, scale in scales.items():
+                if f"{part}.weight" in name:
+                    state[name] = array * np.float32(scale)
+            if "mamba.in_proj" in name:
+                state[name] = array * np.float32(2.0) * parts
+        return state
+
+    def more(block):
+        return head_states(block) | {"ffn_norm": block["pre_ff_layernorm.weight"]}
+
+    names = ATTENTION | {f"model.layers.{{}}.{k}": v for k, v in names.items()}
+    return Model("falcon-h1", hf.FalconH1ForCausalLM(config), keys, names, LAST_NORM, prepare=scaled, more=more)
 
 
 class Encoder(torch.nn.Module):
@@ -418,7 +509,8 @@ def qwen3_embedding():
 
 
 MODELS = {maker.__name__: maker for maker in (
-    gpt2, gptneox, cohere2, exaone4, glm4, mamba, falcon_mamba, mamba2, qwen3next, qwen3next_by_head, bert, nomic_bert, jina_bert_v2, modern_bert, gemma_embedding, qwen3_embedding)}
+    gpt2, gptneox, cohere2, exaone4, glm4, mamba, falcon_mamba, mamba2, qwen3next, qwen3next_by_head, jamba, granitehybrid, falcon_h1,
+    bert, nomic_bert, jina_bert_v2, modern_bert, gemma_embedding, qwen3_embedding)}
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or MODELS:
