@@ -188,6 +188,21 @@ fn characters_that_are_no_token_become_bytes() {
     assert_eq!(decode(&tokenizer, &expected[1..]), "ab ab\u{e9}\n\n\nb ");
 }
 
+/// Found by fuzzing: the longest token first was a control token, too, and characters merged to one.
+#[test]
+fn text_of_strangers_never_becomes_a_control_token() {
+    let mut marked = spm(50);
+    marked.push("</", -1.0, 1);
+    marked.push("s>", -2.0, 1);
+    for (definition, text) in [(longest(), "a<s>b"), (marked, "a</s>b <s> <unk>"), (byte_level("llama-bpe", 50), "<|begin|>"), (wordpiece(), "[CLS]")] {
+        let tokenizer = tokenizer(&definition);
+        let unknown = definition.ids.iter().find(|(key, _)| *key == "unknown_token_id").map(|&(_, id)| id as i32);
+        for id in encode(&tokenizer, text) {
+            assert!(![2, 3].contains(&definition.kinds[id as usize]) || Some(id) == unknown, "{} of {text:?} in {}", id, definition.model);
+        }
+    }
+}
+
 #[test]
 fn special_tokens_swallow_spaces_where_the_model_has_it_so() {
     let mut definition = byte_level("jina-v2-de", 50);

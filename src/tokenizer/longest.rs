@@ -4,7 +4,7 @@ use super::definition::Definition;
 use super::trie::Trie;
 use super::vocab::Vocab;
 use super::word::push;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The tokenizer.
 #[derive(Debug)]
@@ -14,9 +14,13 @@ pub(super) struct Longest {
 }
 
 impl Longest {
-    /// Prepares the vocabulary.
+    /// Prepares the vocabulary. No text becomes a control token.
     pub(super) fn new(definition: &Definition, vocab: &Vocab) -> Result<Self> {
-        Ok(Longest { tokens: Trie::new(vocab.pieces().iter().zip(0..).collect())?, unknown: definition.unknown })
+        let mut tokens = Vec::new();
+        tokens.try_reserve(vocab.len()).map_err(|_| Error::OutOfMemory)?;
+        let visible = vocab.kinds().zip(vocab.pieces().iter()).filter(|((_, kind), _)| !kind.is_hidden());
+        tokens.extend(visible.map(|((id, _), piece)| (piece, id)));
+        Ok(Longest { tokens: Trie::new(tokens)?, unknown: definition.unknown })
     }
 
     /// Appends the tokens of `text`. A byte that no token begins with becomes the unknown token, if there is one.

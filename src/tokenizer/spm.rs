@@ -43,7 +43,8 @@ impl Spm {
             *rank_of = rank(score);
         }
         let mut bytes = [NONE; 256];
-        for (id, kind) in vocab.kinds() {
+        // No text becomes a control token, though "</" and "s>" could merge to one.
+        for (id, kind) in vocab.kinds().filter(|(_, kind)| !kind.is_hidden()) {
             index.insert(vocab.texts(), id)?;
             if kind == Kind::Byte
                 && let Some(byte) = vocab.texts().get(id).and_then(byte_of)
