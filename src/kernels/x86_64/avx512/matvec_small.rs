@@ -7,14 +7,14 @@ use super::matmul;
 use super::matvec::{ROWS, fetch};
 use super::tile::Tiled;
 use crate::kernels::{Input, MatmulArgs};
-use crate::quant::{ActBlock, BLOCK, CODEBOOK, IQ4_NL, Plain, Precision, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, blocks};
+use crate::quant::{ActBlock, BLOCK, CODEBOOK, E2M1, IQ4_NL, MXFP4, Plain, Precision, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, blocks};
 use std::arch::x86_64::*;
 use std::array::from_fn;
 
 /// Blocks that share a block of activations.
 const UNIT: usize = BLOCK / 32;
 
-/// A block of 32 weights with an f16 scale and perhaps an f16 offset.
+/// A block of 32 weights with a scale and perhaps an offset, mostly f16.
 pub(super) trait SmallRow: Plain {
     /// What makes weights unsigned.
     const OFFSET: i32;
@@ -23,6 +23,16 @@ pub(super) trait SmallRow: Plain {
 
     /// Scale and offset.
     fn steps(&self) -> [u16; 2];
+
+    /// Eight scales or offsets as f32.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn widen(steps: __m128i) -> __m256 {
+        _mm256_cvtph_ps(steps)
+    }
 
     /// The weights `q + OFFSET`, unsigned.
     ///
@@ -87,7 +97,7 @@ unsafe fn strip<F: SmallRow, const HIGH: bool>(args: &MatmulArgs, acts: &[ActBlo
         unsafe { _mm256_storeu_si256(sum.as_mut_ptr().cast(), sums) };
         for at in 0..UNIT {
             // SAFETY: the load is the eight numbers.
-            let step = |kind: usize| _mm256_cvtph_ps(unsafe { _mm_loadu_si128(steps[kind][at].as_ptr().cast()) });
+            let step = |kind: usize| unsafe { F::widen(_mm_loadu_si128(steps[kind][at].as_ptr().cast())) };
             acc = _mm256_fmadd_ps(_mm256_mul_ps(step(0), scale), products[place(at)], acc);
             if F::MINS {
                 acc = _mm256_fmadd_ps(_mm256_mul_ps(step(1), scale), _mm256_set1_ps(sum[place(at)] as f32), acc);
@@ -215,4 +225,32 @@ small_rows! {
         let levels = _mm_xor_si128(levels, _mm_set1_epi8(-128));
         _mm256_shuffle_epi8(_mm256_broadcast_i32x4(levels), nibbles(&block.qs))
     };
+}
+
+impl SmallRow for MXFP4 {
+    const OFFSET: i32 = 12;
+    const MINS: bool = false;
+
+    #[inline]
+    fn steps(&self) -> [u16; 2] {
+        [u16::from(self.e), 0]
+    }
+
+    /// Powers of two by their exponents.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn widen(steps: __m128i) -> __m256 {
+        let e = _mm256_cvtepu16_epi32(steps);
+        let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(e, _mm256_set1_epi32(1)));
+        let is_subnormal = _mm256_cmplt_epi32_mask(e, _mm256_set1_epi32(2));
+        _mm256_castsi256_ps(_mm256_mask_sllv_epi32(normal, is_subnormal, _mm256_set1_epi32(0x0020_0000), e))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn bytes(&self) -> __m256i {
+        // SAFETY: the load is the array.
+        let levels = _mm_add_epi8(unsafe { _mm_loadu_si128(E2M1.as_ptr().cast()) }, _mm_set1_epi8(Self::OFFSET as i8));
+        _mm256_shuffle_epi8(_mm256_broadcast_i32x4(levels), nibbles(&self.qs))
+    }
 }

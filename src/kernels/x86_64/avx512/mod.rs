@@ -34,7 +34,7 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     }
     by_rows! {
         matvec: Q4_K Q5_K Q6_K;
-        matvec_small: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL;
+        matvec_small: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
     }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
