@@ -228,7 +228,7 @@ pub enum Op {
         /// Receives the results.
         out: Slots,
     },
-    /// Copies a part of each head.
+    /// Copies a part of each head, or of the only one to all.
     Place {
         /// From here.
         x: Slots,

@@ -70,8 +70,8 @@ pub fn per_head(machine: Machine, args: PerHeadArgs, scratch: &mut PerHeadScratc
     });
 }
 
-/// Copies `len` elements of each head of `x` to the same head of `out`; of both, the rows, the elements of a head and those
-/// in front of what is copied.
+/// Copies `len` elements of each head of `x`, or of its only one, to the same head of `out`; of both, the rows, the elements of
+/// a head and those in front of what is copied.
 ///
 /// # Panics
 /// When shapes disagree.
@@ -82,14 +82,15 @@ pub fn place(
     len: usize,
     tokens: usize,
 ) {
-    let heads = x.len() / (tokens * x_head);
-    assert!(x.len() == tokens * heads * x_head && out.len() == tokens * heads * out_head, "heads");
+    let (from, heads) = (x.len() / (tokens * x_head), out.len() / (tokens * out_head));
+    assert!(x.len() == tokens * from * x_head && out.len() == tokens * heads * out_head, "whole heads");
+    assert!(from == heads || from == 1, "heads");
     let out = Shared::new(out);
     machine.run(tokens, tokens * heads * len, &|_, token| {
-        for head in token * heads..(token + 1) * heads {
+        for head in 0..heads {
             // SAFETY: one row per unit.
-            let out = unsafe { out.part(head * out_head + out_offset, len) };
-            out.copy_from_slice(&x[head * x_head + x_offset..][..len]);
+            let out = unsafe { out.part((token * heads + head) * out_head + out_offset, len) };
+            out.copy_from_slice(&x[(token * from + head % from) * x_head + x_offset..][..len]);
         }
     });
 }
