@@ -8,7 +8,20 @@ use std::{env, fs, io};
 const ABI_VERSION: u32 = 0;
 
 /// The modules of the C API, in the order of the header.
-const MODULES: &[&str] = &["version", "error", "model_options", "model", "model_info", "chat", "session_options", "plan", "session", "answer", "quantize"];
+const MODULES: &[&str] = &[
+    "version",
+    "error",
+    "model_options",
+    "model",
+    "model_info",
+    "chat",
+    "session_options",
+    "plan",
+    "session",
+    "answer",
+    "quantize",
+    "handles",
+];
 
 fn main() {
     let root = PathBuf::from(var("CARGO_MANIFEST_DIR"));

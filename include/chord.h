@@ -153,7 +153,7 @@ enum chord_status
     CHORD_STATUS_CONTEXT_FULL = -30,
     /** The call does not fit what the object has done so far. */
     CHORD_STATUS_INVALID_STATE = -31,
-    /** chord_session_cancel() ended the call. */
+    /** chord_session_cancel(), or a progress callback that returned false, ended the call. */
     CHORD_STATUS_CANCELLED = -32,
     /** An earlier call on the object ended in an internal error; it can only be freed. */
     CHORD_STATUS_POISONED = -33,
@@ -330,6 +330,39 @@ typedef int32_t chord_call_part;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/** The types of handles. */
+enum chord_handle_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /** All of them. */
+    CHORD_HANDLE_KIND_ANY = 0,
+    /** chord_error. */
+    CHORD_HANDLE_KIND_ERROR = 1,
+    /** chord_model_options. */
+    CHORD_HANDLE_KIND_MODEL_OPTIONS = 2,
+    /** chord_model. */
+    CHORD_HANDLE_KIND_MODEL = 3,
+    /** chord_session_options. */
+    CHORD_HANDLE_KIND_SESSION_OPTIONS = 4,
+    /** chord_session. */
+    CHORD_HANDLE_KIND_SESSION = 5,
+    /** chord_chat. */
+    CHORD_HANDLE_KIND_CHAT = 6,
+    /** chord_answer. */
+    CHORD_HANDLE_KIND_ANSWER = 7,
+    /** chord_quantize_options. */
+    CHORD_HANDLE_KIND_QUANTIZE_OPTIONS = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum chord_handle_kind chord_handle_kind;
+#else
+typedef int32_t chord_handle_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 /**
  * An answer while it comes: content, reasoning and tool calls. Models mark these parts each in their own way, for example
  * with <think> and <tool_call>; the chat's template shows how.
@@ -362,6 +395,28 @@ typedef struct chord_session chord_session;
 
 /** How to make a session. Read by chord_session_new() and not needed after it. */
 typedef struct chord_session_options chord_session_options;
+
+/** A part of the library's work: to be called with the task that came with it. */
+typedef void (*chord_task_function)(void *task);
+
+/**
+ * Has threads of the host do the library's work: calls function(task) up to count times, at the same time from as many threads
+ * as it likes, the calling one included, and returns when those calls have returned. What it leaves over the calling thread does
+ * itself afterwards. This happens some hundred times for a token, so it must be quick.
+ *
+ * It runs on the threads that make calls on sessions; those of one model take turns. Nothing may unwind out of it, and
+ * function(task) must not be called after the model and its sessions are freed.
+ */
+typedef void (*chord_runner_callback)(chord_task_function function, void *task, size_t count, void *user_data);
+
+/**
+ * Hears how far a call is, and returns whether to go on. done, total: amounts of work, in no particular unit; done grows, and
+ * reaches total in the last call, whose result does not matter.
+ *
+ * It runs on the thread that made the call; objects of that call answer CHORD_STATUS_BUSY inside it. Nothing may unwind out of
+ * it.
+ */
+typedef bool (*chord_progress_callback)(uint64_t done, uint64_t total, void *user_data);
 
 /**
  * Receives the log of a model. message is one NUL-terminated text that lives until the callback returns.
@@ -568,6 +623,45 @@ chord_status chord_model_options_set_memory_budget(chord_model_options *options,
                                                    chord_error **err);
 
 /**
+ * Has threads of the host do the work of the model's sessions; the model then starts none. As many as
+ * chord_model_options_set_threads() says can help at a time. Results do not depend on it.
+ *
+ * callback: NULL, the default, has the model start threads of its own. user_data: passed to it as it is.
+ *
+ * Both must stay valid until the model and its sessions are freed. What chord_model_options_set_resident() copies is then copied
+ * before chord_model_open() returns.
+ */
+chord_status chord_model_options_set_runner(chord_model_options *options,
+                                            chord_runner_callback callback,
+                                            void *user_data,
+                                            chord_error **err);
+
+/**
+ * Gives the threads that the model starts, which are called chord-1 and so on, another priority than that of the thread that
+ * opens it. What the system does not allow is not done; the threads that make calls keep theirs. (Where the system has no
+ * priorities of single threads, nothing happens.)
+ *
+ * nice: -20, the most urgent, to 19, as of nice(1).
+ */
+chord_status chord_model_options_set_thread_priority(chord_model_options *options,
+                                                     int32_t nice,
+                                                     chord_error **err);
+
+/**
+ * Tells a function how far chord_model_open() is: at its beginning, about every millisecond, and at its end. A model that is
+ * not wanted any more is stopped by returning false; the call then returns CHORD_STATUS_CANCELLED. (What
+ * chord_model_options_set_resident() copies in the background is no part of it: see chord_model_resident_size().)
+ *
+ * callback: NULL, the default, is none. user_data: passed to it as it is.
+ *
+ * Both must stay valid until the model is open.
+ */
+chord_status chord_model_options_set_progress(chord_model_options *options,
+                                              chord_progress_callback callback,
+                                              void *user_data,
+                                              chord_error **err);
+
+/**
  * Sends the model's log to a function; without one, which is the default, nothing is logged.
  *
  * callback: NULL turns the log off. user_data: passed to it as it is.
@@ -588,6 +682,7 @@ chord_status chord_model_options_set_log(chord_model_options *options,
  * CHORD_STATUS_IO: the file cannot be read. CHORD_STATUS_MALFORMED: it breaks the format. CHORD_STATUS_UNSUPPORTED: its
  * version, architecture, tensor type or tokenizer is not known here. CHORD_STATUS_INVALID_MODEL: something that the
  * architecture needs is missing or has the wrong shape. CHORD_STATUS_OUT_OF_MEMORY. CHORD_STATUS_OVER_BUDGET.
+ * CHORD_STATUS_CANCELLED: chord_model_options_set_progress().
  */
 chord_status chord_model_open(const char *path,
                               const chord_model_options *options,
@@ -894,6 +989,19 @@ chord_status chord_session_options_set_pooling(chord_session_options *options,
  * unit_length: the default is true. Scores of CHORD_POOLING_RANK stay as they are.
  */
 chord_status chord_session_options_set_unit_length(chord_session_options *options, bool unit_length, chord_error **err);
+
+/**
+ * Tells a function how many of the tokens that a call evaluates are done, of how many: between operations, of which a batch has some
+ * hundreds. Only where there is more than one token. Returning false is as chord_session_cancel().
+ *
+ * callback: NULL, the default, is none. user_data: passed to it as it is.
+ *
+ * Both must stay valid until the session is freed.
+ */
+chord_status chord_session_options_set_progress(chord_session_options *options,
+                                                chord_progress_callback callback,
+                                                void *user_data,
+                                                chord_error **err);
 
 /**
  * Adds a text that ends the generation with CHORD_EVENT_STOP. It is found across tokens and does not come out. There can be
@@ -1248,6 +1356,14 @@ chord_status chord_quantize(const char *input,
                             const char *file_type,
                             const chord_quantize_options *options,
                             chord_error **err);
+
+/**
+ * How many handles are alive in the process: made and not freed yet. For tests and leak hunts; a program that has freed all that
+ * it made finds 0. (Out-of-memory and internal errors are not objects of their own, and do not count.)
+ *
+ * kind: one type, or CHORD_HANDLE_KIND_ANY; 0 for a type that is not known.
+ */
+size_t chord_handle_count(chord_handle_kind kind);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -202,6 +202,23 @@ fn slices_of_time() {
     }
 }
 
+/// Under a deadline units of work are smaller: what was begun with them is finished with them.
+#[test]
+fn slices_and_whole_steps() {
+    let model = open(&common::synthetic_model("tiny", "Q4_K"), cpu::detect(), 2, Precision::High);
+    let tokens = prompt(&model);
+    let want = logits(&model, 64, &tokens);
+    for slices in [1, 2, 7, 20, 50, 51, 52, 53] {
+        let mut session = session(&model, 64);
+        session.append(&tokens).unwrap();
+        for _ in 0..slices {
+            assert_eq!(session.step_for(Duration::ZERO).unwrap(), Event::Pending);
+        }
+        session.eval().unwrap();
+        assert!(bits(&session) == want, "{slices} slices");
+    }
+}
+
 #[test]
 fn the_precisions_differ() {
     let path = common::synthetic_model("tiny", "Q4_K");

@@ -220,7 +220,8 @@ fn an_unknown_pre_tokenizer_is_named_or_replaced() {
     let error = Tokenizer::from_metadata(file.metadata()).unwrap_err();
     assert!(matches!(error, Error::Unsupported(_)) && error.to_string().contains("\"no-such-rule\""), "{error}");
     let mut warnings = Vec::new();
-    let tokenizer = Tokenizer::from_metadata_with(file.metadata(), true, |warning| warnings.push(warning.to_owned())).unwrap();
+    let warn = |warning: &str| warnings.push(warning.to_owned());
+    let tokenizer = Tokenizer::from_metadata_with(file.metadata(), true, warn, |_| Ok(())).unwrap();
     assert!(matches!(warnings.as_slice(), [warning] if warning.contains("\"no-such-rule\"")), "{warnings:?}");
     let default = byte_level("default", 50);
     let expected = encode(&self::tokenizer(&default), vocabulary::SAMPLE);

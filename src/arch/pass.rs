@@ -80,6 +80,8 @@ pub struct Pass<'a> {
     pub machine: Machine<'a>,
     /// Where to compute.
     pub scratch: &'a mut Scratch,
+    /// Hears before each step how many are done, of how many, and says whether to go on.
+    pub watch: Option<&'a dyn Fn(usize, usize) -> bool>,
 }
 
 impl Pass<'_> {
@@ -97,6 +99,9 @@ impl Pass<'_> {
         // The angles are the first step, each operation is one more.
         let (pace, ops) = (self.machine.pace, &self.program.ops);
         while pace.step() <= ops.len() {
+            if self.watch.is_some_and(|watch| !watch(pace.step(), ops.len() + 1)) {
+                return Some(pace.progress());
+            }
             match pace.step().checked_sub(1) {
                 None => self.angles(segments),
                 Some(op) => self.step(&ops[op], segments, tokens),

@@ -59,7 +59,7 @@ pub(super) fn status(err: *mut *mut chord_error, body: impl FnOnce(&Call) -> Res
     match guard(body) {
         Ok(()) => chord_status::CHORD_OK,
         Err(failure) => {
-            if !err.is_null() {
+            if !err.is_null() && err.is_aligned() {
                 write_optional(err, error::new(&failure));
             }
             error::status_of(&failure)

@@ -49,7 +49,7 @@ pub enum chord_status {
     CHORD_STATUS_CONTEXT_FULL = -30,
     /// The call does not fit what the object has done so far.
     CHORD_STATUS_INVALID_STATE = -31,
-    /// chord_session_cancel() ended the call.
+    /// chord_session_cancel(), or a progress callback that returned false, ended the call.
     CHORD_STATUS_CANCELLED = -32,
     /// An earlier call on the object ended in an internal error; it can only be freed.
     CHORD_STATUS_POISONED = -33,

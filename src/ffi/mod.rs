@@ -16,6 +16,7 @@ mod reserve;
 pub mod answer;
 pub mod chat;
 pub mod error;
+pub mod handles;
 pub mod model;
 pub mod model_info;
 pub mod model_options;

@@ -72,6 +72,7 @@ fn open(
 /// CHORD_STATUS_IO: the file cannot be read. CHORD_STATUS_MALFORMED: it breaks the format. CHORD_STATUS_UNSUPPORTED: its
 /// version, architecture, tensor type or tokenizer is not known here. CHORD_STATUS_INVALID_MODEL: something that the
 /// architecture needs is missing or has the wrong shape. CHORD_STATUS_OUT_OF_MEMORY. CHORD_STATUS_OVER_BUDGET.
+/// CHORD_STATUS_CANCELLED: chord_model_options_set_progress().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_model_open(
     path: *const c_char,

@@ -4,10 +4,12 @@ use super::boundary::{self, Out, Result, c_string, exclusive, get, new_handle, s
 use super::error::{chord_error, chord_status};
 use super::registry::{Handle, Registry};
 use crate::error::Error;
-use crate::model::{LogLevel, LogSink, ModelOptions};
+use crate::model::{LogLevel, LogSink, ModelOptions, ProgressSink};
 use crate::quant::Precision;
+use crate::threads::{Help, Runner};
 use open_enum::open_enum;
 use std::ffi::{c_char, c_void};
+use std::ptr;
 use std::sync::{Arc, RwLock};
 
 /// How finely activations are quantized for products with quantized weights.
@@ -39,6 +41,25 @@ pub enum chord_log_level {
 /// program does; objects of the running call answer CHORD_STATUS_BUSY inside it. Nothing may unwind out of it.
 pub type chord_log_callback =
     Option<unsafe extern "C" fn(level: chord_log_level, message: *const c_char, user_data: *mut c_void)>;
+
+/// Hears how far a call is, and returns whether to go on. done, total: amounts of work, in no particular unit; done grows, and
+/// reaches total in the last call, whose result does not matter.
+///
+/// It runs on the thread that made the call; objects of that call answer CHORD_STATUS_BUSY inside it. Nothing may unwind out of
+/// it.
+pub type chord_progress_callback = Option<unsafe extern "C" fn(done: u64, total: u64, user_data: *mut c_void) -> bool>;
+
+/// A part of the library's work: to be called with the task that came with it.
+pub type chord_task_function = Option<unsafe extern "C" fn(task: *mut c_void)>;
+
+/// Has threads of the host do the library's work: calls function(task) up to count times, at the same time from as many threads
+/// as it likes, the calling one included, and returns when those calls have returned. What it leaves over the calling thread does
+/// itself afterwards. This happens some hundred times for a token, so it must be quick.
+///
+/// It runs on the threads that make calls on sessions; those of one model take turns. Nothing may unwind out of it, and
+/// function(task) must not be called after the model and its sessions are freed.
+pub type chord_runner_callback =
+    Option<unsafe extern "C" fn(function: chord_task_function, task: *mut c_void, count: usize, user_data: *mut c_void)>;
 
 /// How to open a model. Read by chord_model_open() and not needed after it.
 pub struct chord_model_options {
@@ -213,6 +234,61 @@ pub unsafe extern "C" fn chord_model_options_set_memory_budget(
     })
 }
 
+/// Has threads of the host do the work of the model's sessions; the model then starts none. As many as
+/// chord_model_options_set_threads() says can help at a time. Results do not depend on it.
+///
+/// callback: NULL, the default, has the model start threads of its own. user_data: passed to it as it is.
+///
+/// Both must stay valid until the model and its sessions are freed. What chord_model_options_set_resident() copies is then copied
+/// before chord_model_open() returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_runner(
+    options: *mut chord_model_options,
+    callback: chord_runner_callback,
+    user_data: *mut c_void,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        let target = callback.map(|callback| Target { callback, user_data });
+        options.set_runner(target.map(|target| -> Runner { Arc::new(move |help, count| target.run(help, count)) }));
+        Ok(())
+    })
+}
+
+/// Gives the threads that the model starts, which are called chord-1 and so on, another priority than that of the thread that
+/// opens it. What the system does not allow is not done; the threads that make calls keep theirs. (Where the system has no
+/// priorities of single threads, nothing happens.)
+///
+/// nice: -20, the most urgent, to 19, as of nice(1).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_thread_priority(
+    options: *mut chord_model_options,
+    nice: i32,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| options.set_thread_priority(nice))
+}
+
+/// Tells a function how far chord_model_open() is: at its beginning, about every millisecond, and at its end. A model that is
+/// not wanted any more is stopped by returning false; the call then returns CHORD_STATUS_CANCELLED. (What
+/// chord_model_options_set_resident() copies in the background is no part of it: see chord_model_resident_size().)
+///
+/// callback: NULL, the default, is none. user_data: passed to it as it is.
+///
+/// Both must stay valid until the model is open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_model_options_set_progress(
+    options: *mut chord_model_options,
+    callback: chord_progress_callback,
+    user_data: *mut c_void,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_progress(progress_sink(callback, user_data));
+        Ok(())
+    })
+}
+
 /// Sends the model's log to a function; without one, which is the default, nothing is logged.
 ///
 /// callback: NULL turns the log off. user_data: passed to it as it is.
@@ -226,23 +302,53 @@ pub unsafe extern "C" fn chord_model_options_set_log(
     err: *mut *mut chord_error,
 ) -> chord_status {
     set(options, err, |options| {
-        let target = callback.map(|callback| LogTarget { callback, user_data });
+        let target = callback.map(|callback| Target { callback, user_data });
         options.set_log(target.map(|target| -> LogSink { Arc::new(move |level, message| target.send(level, message)) }));
         Ok(())
     })
 }
 
-struct LogTarget {
-    callback: unsafe extern "C" fn(chord_log_level, *const c_char, *mut c_void),
+/// A function of the host with what it is called with.
+struct Target<F> {
+    callback: F,
     user_data: *mut c_void,
 }
 
-// SAFETY: the contract of `chord_log_callback` makes the host answer for calls from several threads.
-unsafe impl Send for LogTarget {}
+// SAFETY: the contracts of the callbacks say on which threads they run, and the host answers for that.
+unsafe impl<F> Send for Target<F> {}
 // SAFETY: as above.
-unsafe impl Sync for LogTarget {}
+unsafe impl<F> Sync for Target<F> {}
 
-impl LogTarget {
+/// What calls the callback.
+pub(super) fn progress_sink(callback: chord_progress_callback, user_data: *mut c_void) -> Option<ProgressSink> {
+    let target = callback.map(|callback| Target { callback, user_data });
+    target.map(|target| -> ProgressSink { Arc::new(move |done, total| target.tell(done, total)) })
+}
+
+impl Target<unsafe extern "C" fn(u64, u64, *mut c_void) -> bool> {
+    fn tell(&self, done: u64, total: u64) -> bool {
+        // SAFETY: the host vouches for its callback (see `chord_progress_callback`).
+        unsafe { (self.callback)(done, total, self.user_data) }
+    }
+}
+
+impl Target<unsafe extern "C" fn(chord_task_function, *mut c_void, usize, *mut c_void)> {
+    fn run(&self, help: &Help, count: usize) {
+        // SAFETY: the host vouches for its callback (see `chord_runner_callback`).
+        unsafe { (self.callback)(Some(run_task), ptr::from_ref(help).cast_mut().cast(), count, self.user_data) };
+    }
+}
+
+/// The function that a host's threads call.
+unsafe extern "C" fn run_task(task: *mut c_void) {
+    boundary::value((), |_| {
+        // SAFETY: the C contract: what came with this function, while the model that it belongs to lives.
+        unsafe { task.cast::<Help>().as_ref() }?.help();
+        Some(())
+    });
+}
+
+impl Target<unsafe extern "C" fn(chord_log_level, *const c_char, *mut c_void)> {
     fn send(&self, level: LogLevel, message: &str) {
         let level = match level {
             LogLevel::Error => chord_log_level::CHORD_LOG_LEVEL_ERROR,

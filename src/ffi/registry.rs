@@ -17,7 +17,7 @@
 use crate::error::{Error, Result};
 use std::ops::Deref;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 const _: () = assert!(usize::BITS == 64, "handles need 64-bit pointers");
@@ -70,6 +70,7 @@ struct Free {
 /// The objects of one type that C callers hold handles to.
 pub struct Registry<H: Handle> {
     free: Mutex<Free>,
+    live: AtomicUsize,
     slots: [Slot<H::Object>; CAPACITY],
 }
 
@@ -84,7 +85,11 @@ impl<H: Handle> Registry<H> {
     /// An empty table.
     pub const fn new() -> Self {
         const { assert!(H::TAG > 0 && H::TAG < 16, "a tag has four bits and is not 0") };
-        Registry { free: Mutex::new(Free { head: 0, fresh: 0 }), slots: [const { Slot::empty() }; CAPACITY] }
+        Registry {
+            free: Mutex::new(Free { head: 0, fresh: 0 }),
+            live: AtomicUsize::new(0),
+            slots: [const { Slot::empty() }; CAPACITY],
+        }
     }
 
     /// Stores `value` and returns its handle. Fails only when memory or slots run out.
@@ -100,6 +105,7 @@ impl<H: Handle> Registry<H> {
         slot.value.store(boxed, Ordering::Relaxed);
         // Release: who sees this generation alive sees the value.
         slot.state.store(generation << GENERATION_SHIFT | LIVE, Ordering::Release);
+        self.live.fetch_add(1, Ordering::Relaxed);
         Ok(self.handle(generation, index))
     }
 
@@ -120,10 +126,18 @@ impl<H: Handle> Registry<H> {
         let before = self.slots[index]
             .state
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |state| is_live(state, generation).then_some(state & !LIVE));
+        if before.is_ok() {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+        }
         if before.is_ok_and(|state| state & PINS == 0) {
             self.reclaim(index);
         }
         before.is_ok()
+    }
+
+    /// How many handles are alive.
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
     }
 
     /// A handle that is never given to an object: `parse` finds generation 0 in it.
@@ -270,7 +284,9 @@ mod tests {
         let handles: Vec<_> = (0..CAPACITY).map(|i| NUMBERS.insert(i).unwrap()).collect();
         assert!(matches!(NUMBERS.insert(0), Err(Error::OutOfMemory)));
         assert!(handles.iter().enumerate().all(|(i, &handle)| NUMBERS.get(handle).as_deref() == Some(&i)));
+        assert_eq!(NUMBERS.live(), CAPACITY);
         assert!(handles.iter().all(|&handle| NUMBERS.remove(handle)));
+        assert_eq!(NUMBERS.live(), 0);
         assert!(NUMBERS.insert(0).is_ok());
     }
 

@@ -2,13 +2,14 @@
 
 use super::boundary::{self, Out, exclusive, get, new_handle, shared, text};
 use super::error::{chord_error, chord_status};
+use super::model_options::{chord_progress_callback, progress_sink};
 use super::registry::{Handle, Registry};
 use crate::error::{Error, Result};
 use crate::kv::KvType;
 use crate::ops::Pooling;
 use crate::session::SessionOptions;
 use open_enum::open_enum;
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::sync::RwLock;
 
 /// The element type of the key-value cache.
@@ -188,6 +189,25 @@ pub unsafe extern "C" fn chord_session_options_set_unit_length(
 ) -> chord_status {
     set(options, err, |options| {
         options.set_unit_length(unit_length);
+        Ok(())
+    })
+}
+
+/// Tells a function how many of the tokens that a call evaluates are done, of how many: between operations, of which a batch has some
+/// hundreds. Only where there is more than one token. Returning false is as chord_session_cancel().
+///
+/// callback: NULL, the default, is none. user_data: passed to it as it is.
+///
+/// Both must stay valid until the session is freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_session_options_set_progress(
+    options: *mut chord_session_options,
+    callback: chord_progress_callback,
+    user_data: *mut c_void,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_progress(progress_sink(callback, user_data));
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! Where the bytes of a file live. The only memory mapping of the crate.
 
 use crate::error::{Error, Result};
+use crate::tensor::Buffer;
 use std::fs::File;
 use std::io::Read;
 use std::ops::{Deref, Range};
@@ -10,10 +11,17 @@ use std::sync::Arc;
 /// A multiple of every page size in use.
 const PAGE: usize = 64 * 1024;
 
+/// Bytes of a file that are read at a time.
+const PART: usize = 1 << 20;
+
+/// Hears how many more bytes were read; its error ends the reading.
+pub(super) type Watch<'a> = &'a dyn Fn(usize) -> Result<()>;
+
 /// The bytes of one file. They do not move and do not change while this exists.
 pub(super) enum Storage {
     Mapped(Mapped),
     Owned(Vec<u8>),
+    Copied(Buffer<u8>),
     Borrowed(Borrowed),
 }
 
@@ -61,15 +69,30 @@ impl Storage {
         Err(io("cannot read", path, std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message)))
     }
 
-    /// Reads the file at `path` into private memory.
-    pub(super) fn read(path: &Path) -> Result<Storage> {
+    /// Reads the file at `path` into private memory; `watch` hears of every part, and its error ends the reading.
+    pub(super) fn read(path: &Path, watch: Watch) -> Result<Storage> {
         let (file, len) = open(path)?;
-        let capacity = usize::try_from(len).map_err(|_| Error::OutOfMemory)?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(capacity).map_err(|_| Error::OutOfMemory)?;
-        // `take` keeps a file that grows meanwhile from outgrowing the reservation.
-        file.take(len).read_to_end(&mut bytes).map_err(|source| io("cannot read", path, source))?;
-        Ok(Storage::Owned(bytes))
+        let len = usize::try_from(len).map_err(|_| Error::OutOfMemory)?;
+        Storage::fill(len, |_, part| (&file).read_exact(part).map_err(|source| io("cannot read", path, source)), watch)
+    }
+
+    /// Copies bytes into private memory.
+    pub(super) fn copy(bytes: &[u8], watch: Watch) -> Result<Storage> {
+        let copy = |at: usize, part: &mut [u8]| {
+            part.copy_from_slice(&bytes[at..at + part.len()]);
+            Ok(())
+        };
+        Storage::fill(bytes.len(), copy, watch)
+    }
+
+    /// Fills `len` bytes of private memory part by part.
+    fn fill(len: usize, fill: impl Fn(usize, &mut [u8]) -> Result<()>, watch: Watch) -> Result<Storage> {
+        let mut bytes = Buffer::new(len)?;
+        for (number, part) in bytes.chunks_mut(PART).enumerate() {
+            fill(number * PART, part)?;
+            watch(part.len())?;
+        }
+        Ok(Storage::Copied(bytes))
     }
 
     /// Bytes of the caller.
@@ -96,6 +119,7 @@ impl Storage {
         match self {
             Storage::Mapped(Mapped { map, .. }) => map,
             Storage::Owned(bytes) => bytes,
+            Storage::Copied(bytes) => bytes,
             Storage::Borrowed(Borrowed { len: 0, .. }) => &[],
             // SAFETY: who called `borrowed` vouches for the range.
             Storage::Borrowed(Borrowed { data, len }) => unsafe { std::slice::from_raw_parts(*data, *len) },

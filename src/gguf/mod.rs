@@ -55,9 +55,9 @@ struct Inner {
 
 /// Where the bytes of a file at a path go.
 #[derive(Clone, Copy)]
-enum Access {
+enum Access<'a> {
     Map,
-    Copy,
+    Copy(map::Watch<'a>),
 }
 
 impl File {
@@ -79,7 +79,23 @@ impl File {
     /// # Errors
     /// As [`File::open`], and [`Error::OutOfMemory`].
     pub fn open_copied(path: &Path) -> Result<File> {
-        split::open(path, Access::Copy)
+        File::open_watched(path, &|_| Ok(()))
+    }
+
+    /// As [`File::open_copied`]; `watch` hears about every MiB how many more bytes were read, and its error ends the reading.
+    ///
+    /// # Errors
+    /// As [`File::open_copied`], and that of `watch`.
+    pub fn open_watched(path: &Path, watch: &dyn Fn(usize) -> Result<()>) -> Result<File> {
+        split::open(path, Access::Copy(watch))
+    }
+
+    /// Copies a file that is in memory of the caller; `watch` as of [`File::open_watched`].
+    ///
+    /// # Errors
+    /// As [`File::from_bytes`], that of `watch`, and [`Error::OutOfMemory`].
+    pub fn copy_watched(bytes: &[u8], watch: &dyn Fn(usize) -> Result<()>) -> Result<File> {
+        Self::from_storage(Storage::copy(bytes, watch)?)
     }
 
     /// Takes a file that is already in memory.

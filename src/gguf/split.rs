@@ -63,7 +63,7 @@ pub(super) fn open(path: &Path, access: Access) -> Result<File> {
 fn shard(path: &Path, access: Access) -> Result<Shard> {
     let storage = match access {
         Access::Map => Storage::map(path),
-        Access::Copy => Storage::read(path),
+        Access::Copy(watch) => Storage::read(path, watch),
     }?;
     Shard::parse(storage).context_with(|| path.display())
 }

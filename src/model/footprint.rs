@@ -35,7 +35,7 @@ impl Footprint {
         let weights: usize = file.tensors().iter().map(|tensor| tensor.len).sum();
         let resident = program.filter(|_| options.resident && !options.copy).map(resident).unwrap_or_default();
         let (mapped, copied) = match options.copy {
-            true => (0, usize::try_from(file.size()).unwrap_or(usize::MAX)),
+            true => (0, usize::try_from(file.size()).ok().and_then(Buffer::<u8>::footprint).unwrap_or(usize::MAX)),
             false => (
                 weights.saturating_sub(resident.values().map(|tensor| tensor.len).sum()),
                 resident.values().filter_map(|tensor| Buffer::<u8>::footprint(tensor.len)).sum(),

@@ -4,12 +4,14 @@ mod budget;
 mod footprint;
 mod log;
 mod options;
+mod progress;
 mod quantize;
 
 pub use budget::Grant;
 pub use footprint::Footprint;
 pub use log::{LogLevel, LogSink};
 pub use options::ModelOptions;
+pub use progress::ProgressSink;
 pub use quantize::{QuantizeOptions, QuantizedTensor, quantize};
 
 use crate::arch::{self, Op, Program};
@@ -19,10 +21,12 @@ use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Kernels;
 use crate::quant::Precision;
-use crate::threads::{Background, Pool};
-use crate::tokenizer::Tokenizer;
+use crate::threads::{Background, Pool, set_priority};
+use crate::tokenizer::{self, Tokenizer};
 use budget::Budget;
+use progress::Opening;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 /// A model: file, vocabulary, forward pass, threads.
@@ -54,9 +58,10 @@ impl Model {
     /// Opens a model file; weights stay in its mapping (or in a private copy, by option).
     ///
     /// # Errors
-    /// What [`File::open`] reports, an architecture or tensor that cannot be run, a tokenizer that is not known.
+    /// What [`File::open`] reports, a memory budget that is exceeded, progress that was stopped, an architecture or tensor that cannot be run, a tokenizer that is not known.
     pub fn open(path: &Path, options: &ModelOptions) -> Result<Arc<Model>> {
-        Model::open_with(options, || File::open(path), || File::open_copied(path)).map_err(naming(path))
+        Model::open_with(options, || File::open(path), |opening| File::open_watched(path, &|more| opening.copied(more)))
+            .map_err(naming(path))
     }
 
     /// Opens a model that lies in memory: borrowed, or copied by option.
@@ -68,12 +73,9 @@ impl Model {
     /// `data` must be readable for `size` bytes, and, unless `options.copy` is set, stay so and unchanged until the model
     /// and every session on it are gone.
     pub unsafe fn open_memory(data: *const u8, size: usize, options: &ModelOptions) -> Result<Arc<Model>> {
-        let copied = || {
-            let mut bytes = Vec::new();
-            bytes.try_reserve_exact(size).map_err(|_| Error::OutOfMemory)?;
-            // SAFETY: readable by the caller's word.
-            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data, size) });
-            File::from_bytes(bytes)
+        // SAFETY: readable by the caller's word, and no longer than this call.
+        let copied = |opening: &Opening| unsafe {
+            File::copy_watched(std::slice::from_raw_parts(data, size), &|more| opening.copied(more))
         };
         // SAFETY: the caller's word is the same as that function's; with `copy` the file does not outlive this call.
         Model::open_with(options, || unsafe { File::from_raw(data, size) }, copied)
@@ -83,15 +85,26 @@ impl Model {
     fn open_with(
         options: &ModelOptions,
         in_place: impl FnOnce() -> Result<File>,
-        copied: impl FnOnce() -> Result<File>,
+        copied: impl FnOnce(&Opening) -> Result<File>,
     ) -> Result<Arc<Model>> {
-        let in_place = if options.copy && options.memory_budget.is_none() { None } else { Some(in_place()?) };
-        let budget = in_place.as_ref().map_or_else(|| Ok(Budget::new(None)), |file| Model::budget(file, options))?;
+        // A copy alone needs no look at the file first.
+        let looks = !options.copy || options.memory_budget.is_some() || options.progress.is_some();
+        let in_place = if looks { Some(in_place()?) } else { None };
+        let (mut budget, mut bytes, mut steps) = (Budget::new(None), 0, 0);
+        if let Some(file) = &in_place {
+            budget = Model::budget(file, options)?;
+            bytes = if options.copy { file.size() } else { 0 };
+            steps = tokenizer::Footprint::new(file.metadata())?.steps;
+        }
+        let opening = Opening::new(options.progress.as_ref(), bytes, steps);
+        opening.tell()?;
         let file = match in_place {
             Some(file) if !options.copy => file,
-            _ => copied()?,
+            _ => copied(&opening)?,
         };
-        Model::build(file, budget, options)
+        let model = Model::build(file, budget, options, &opening)?;
+        opening.finish()?;
+        Ok(model)
     }
 
     /// What the options allow, and what of it the model takes.
@@ -116,18 +129,19 @@ impl Model {
         if options.vocab_only { Ok(None) } else { outline().map(Some) }
     }
 
-    fn build(file: File, budget: Budget, options: &ModelOptions) -> Result<Arc<Model>> {
+    fn build(file: File, budget: Budget, options: &ModelOptions, opening: &Opening) -> Result<Arc<Model>> {
         // A file without any tokenizer can still be run by token ids.
         let tokenizer = match file.metadata().get("tokenizer.ggml.model") {
             Some(_) => {
                 let warn = |message: &str| options.log.iter().for_each(|log| log(LogLevel::Warn, message));
-                Some(Tokenizer::from_metadata_with(file.metadata(), options.default_pre_tokenizer, warn)?)
+                let watch = |steps| opening.stepped(steps);
+                Some(Tokenizer::from_metadata_with(file.metadata(), options.default_pre_tokenizer, warn, watch)?)
             }
             None => None,
         };
         let engine = if options.vocab_only { None } else { Some(Engine::new(&file, options)?) };
         let loader = match &engine {
-            Some(engine) if options.resident && !options.copy => Some(load(&file, &engine.program, options.log.clone())?),
+            Some(engine) if options.resident && !options.copy => load(&file, &engine.program, options, opening)?,
             _ => None,
         };
         let model = Model { file, tokenizer, template: OnceLock::new(), engine, loader, budget, log: options.log.clone() };
@@ -229,15 +243,24 @@ impl Model {
     }
 }
 
-/// Makes the weights of a program's products resident, in the order of their use.
-fn load(file: &File, program: &Program, log: Option<LogSink>) -> Result<Background> {
+/// Makes the weights of a program's products resident, in the order of their use: in the background, unless the host wants no
+/// thread of ours.
+fn load(file: &File, program: &Program, options: &ModelOptions, opening: &Opening) -> Result<Option<Background>> {
     let mut tensors = Vec::new();
     for matrix in program.ops.iter().flat_map(Op::matrices) {
         tensors.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
         tensors.push(matrix.tensor().clone());
     }
-    let file = file.clone();
-    Background::start("chord-load", move |stop| {
+    if options.runner.is_some() {
+        for tensor in &tensors {
+            opening.tell()?;
+            file.make_resident(tensor, &AtomicBool::new(false))?;
+        }
+        return Ok(None);
+    }
+    let (file, log, priority) = (file.clone(), options.log.clone(), options.priority);
+    let work = move |stop: &AtomicBool| {
+        priority.into_iter().for_each(set_priority);
         for tensor in &tensors {
             match file.make_resident(tensor, stop) {
                 Ok(true) => {}
@@ -251,7 +274,8 @@ fn load(file: &File, program: &Program, log: Option<LogSink>) -> Result<Backgrou
                 }
             }
         }
-    })
+    };
+    Background::start("chord-load", work).map(Some)
 }
 
 /// Makes errors name the file.
@@ -267,7 +291,7 @@ impl Engine {
     fn new(file: &File, options: &ModelOptions) -> Result<Engine> {
         let kernels = Kernels::for_level(options.level());
         let program = arch::build(file, &kernels)?;
-        let pool = Pool::new(options.threads())?;
+        let pool = Pool::with(options.threads(), &options.staff())?;
         Ok(Engine { program, kernels, pool, precision: options.precision })
     }
 }

@@ -1,9 +1,10 @@
 //! How a model is opened.
 
-use super::LogSink;
+use super::{LogSink, ProgressSink};
 use crate::cpu::{self, Level};
 use crate::error::{Error, Result};
 use crate::quant::Precision;
+use crate::threads::{Runner, Staff};
 
 /// Options of [`super::Model::open`]. The default maps the file and uses every core the process may use.
 #[derive(Clone, Default)]
@@ -16,6 +17,9 @@ pub struct ModelOptions {
     pub(super) resident: bool,
     pub(super) default_pre_tokenizer: bool,
     pub(super) memory_budget: Option<usize>,
+    pub(super) progress: Option<ProgressSink>,
+    pub(super) runner: Option<Runner>,
+    pub(super) priority: Option<i32>,
     pub(super) log: Option<LogSink>,
 }
 
@@ -103,6 +107,34 @@ impl ModelOptions {
     #[must_use]
     pub fn vocab_only(&self) -> bool {
         self.vocab_only
+    }
+
+    /// Has threads of the host do the work: the model then starts none; `None`: it has its own.
+    pub fn set_runner(&mut self, runner: Option<Runner>) {
+        self.runner = runner;
+    }
+
+    /// Gives the threads of the model another priority, as `nice` does: -20, the most urgent, to 19. What the system does not allow
+    /// is not done; threads that make calls keep theirs.
+    ///
+    /// # Errors
+    /// A value out of that range.
+    pub fn set_thread_priority(&mut self, nice: i32) -> Result<()> {
+        if !(-20..=19).contains(&nice) {
+            return Err(Error::InvalidArgument(format!("a thread priority of {nice}: -20 to 19")));
+        }
+        self.priority = Some(nice);
+        Ok(())
+    }
+
+    /// Who does the work.
+    pub(super) fn staff(&self) -> Staff {
+        self.runner.clone().map_or(Staff::Own { priority: self.priority }, Staff::Host)
+    }
+
+    /// Hears how far [`super::Model::open`] is, and may stop it; `None`: nobody does.
+    pub fn set_progress(&mut self, progress: Option<ProgressSink>) {
+        self.progress = progress;
     }
 
     /// Receives messages; `None`: nobody does.

@@ -95,8 +95,11 @@ pub struct AttentionArgs<'a, T> {
     pub tokens: usize,
 }
 
-/// Queries that a kernel call serves at once: keys and values are read once for all of them.
+/// Queries that a kernel call serves at once, at most: keys and values are read once for all of them.
 const TILE: usize = 32;
+/// Queries of a tile times the positions that they see: what a thread does before it asks whether to stop. Beyond that tiles
+/// get smaller.
+const TILE_WORK: usize = TILE * 8192;
 
 /// Room for the softmax states.
 pub struct AttentionScratch {
@@ -125,9 +128,14 @@ impl AttentionScratch {
     }
 }
 
-/// Queries of a tile: whole tokens with all heads of a group.
+/// The most queries of a tile: whole tokens with all heads of a group.
 fn tile_queries(group: usize) -> usize {
     (TILE / group).max(1) * group
+}
+
+/// Tokens of a tile that sees so many positions.
+fn tile_tokens(group: usize, seen: usize) -> usize {
+    (TILE.min(TILE_WORK / seen.max(1)) / group).max(1)
 }
 
 /// Attention of consecutive positions over everything that they see.
@@ -140,7 +148,8 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
     assert_eq!(query.len(), tokens * heads * head_dim, "query size");
     assert_eq!(args.out.len(), tokens * heads * value_dim, "attention output");
     let group = heads / kv_heads;
-    let tile_tokens = tile_queries(group) / group;
+    let seen = layer.window.map_or(usize::MAX, |window| window.saturating_add(tokens)).min(start + tokens);
+    let tile_tokens = tile_tokens(group, seen);
     let tiles = tokens.div_ceil(tile_tokens);
     // The blocks that the tokens first..first + count see at least a part of.
     let end = start + tokens;

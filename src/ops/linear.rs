@@ -121,12 +121,13 @@ pub(super) struct Cut {
 impl Cut {
     /// Cuts `rows` rows of `row_bytes` that `tokens` tokens share.
     pub(super) fn new(machine: Machine, rows: usize, row_bytes: usize, tokens: usize) -> Cut {
+        let small = machine.pace.small_units();
         if tokens > 4 {
-            return Cut { rows, least: UNIT_ROWS, share: None };
+            return Cut { rows, least: if small { ROW_STEP } else { UNIT_ROWS }, share: None };
         }
         // Memory is read fastest in long runs, and kernels fetch ahead what they will work on next: large units first.
         let least = (UNIT_BYTES / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
-        Cut { rows, least, share: Some(2 * machine.pool.threads()) }
+        Cut { rows, least, share: (!small).then_some(2 * machine.pool.threads()) }
     }
 
     /// Rows of the unit that starts with the row `first`.

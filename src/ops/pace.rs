@@ -9,6 +9,8 @@ pub struct Progress {
     step: usize,
     region: usize,
     unit: usize,
+    /// Whether the step has small units.
+    small: bool,
 }
 
 /// A pass that can be stopped between any two units of work and go on there later.
@@ -24,6 +26,8 @@ pub struct Pace<'a> {
     region: AtomicUsize,
     done_regions: AtomicUsize,
     done_units: AtomicUsize,
+    /// Whether the step at hand has small units: the one that was begun keeps its own.
+    small: AtomicBool,
     /// Whether this run got anything done: a deadline does not stop it before.
     moved: AtomicBool,
     stopped: AtomicBool,
@@ -41,6 +45,7 @@ impl<'a> Pace<'a> {
             region: AtomicUsize::new(0),
             done_regions: AtomicUsize::new(progress.region),
             done_units: AtomicUsize::new(progress.unit),
+            small: AtomicBool::new(if progress.region + progress.unit > 0 { progress.small } else { deadline.is_some() }),
             moved: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
         }
@@ -61,6 +66,7 @@ impl<'a> Pace<'a> {
     /// Counts the step at hand as done.
     pub fn next_step(&self) {
         self.step.fetch_add(1, Ordering::Relaxed);
+        self.small.store(self.deadline.is_some(), Ordering::Relaxed);
         for counter in [&self.region, &self.done_regions, &self.done_units] {
             counter.store(0, Ordering::Relaxed);
         }
@@ -70,7 +76,13 @@ impl<'a> Pace<'a> {
     #[must_use]
     pub fn progress(&self) -> Progress {
         let load = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
-        Progress { step: load(&self.step), region: load(&self.done_regions), unit: load(&self.done_units) }
+        let [step, region, unit] = [&self.step, &self.done_regions, &self.done_units].map(load);
+        Progress { step, region, unit, small: self.small_units() }
+    }
+
+    /// Whether units should be small, because there is a deadline to keep.
+    pub(super) fn small_units(&self) -> bool {
+        self.small.load(Ordering::Relaxed)
     }
 
     /// Whether it is time to stop.

@@ -14,12 +14,13 @@ pub use plan::Plan;
 use crate::arch::{Pass, Scratch, Segment};
 use crate::error::{Error, Result};
 use crate::kv::Cache;
-use crate::model::{Grant, LogLevel, Model};
+use crate::model::{Grant, LogLevel, Model, ProgressSink};
 use crate::ops::{Embedding, Machine, Pace, Progress};
 use crate::sampling::Sampler;
 use crate::tensor::Memory;
 use crate::tokenizer::TextFlags;
 use parts::{Parts, Size};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -60,6 +61,7 @@ pub struct Session {
     has_result: bool,
     cancel: Arc<AtomicBool>,
     text: TextStream,
+    progress: Option<ProgressSink>,
     last: Option<i32>,
     /// Tokens sampled since the last append.
     generated: usize,
@@ -104,6 +106,7 @@ impl Session {
             has_result: false,
             cancel: Arc::new(AtomicBool::new(false)),
             text,
+            progress: options.progress.clone(),
             last: None,
             generated: 0,
             max_tokens: options.max_tokens.unwrap_or(usize::MAX),
@@ -214,6 +217,10 @@ impl Session {
         let model = Arc::clone(&self.model);
         let engine = model.engine()?;
         model.file().check()?;
+        let first = self.cache.len();
+        let all = self.tokens.len() - first;
+        let sink = self.progress.clone().filter(|_| all > 1);
+        let refused = Cell::new(false);
         while self.cache.len() < self.tokens.len() {
             let start = self.cache.len();
             let (end, progress) = self.stopped.take().unwrap_or((self.tokens.len().min(start + self.batch), Progress::default()));
@@ -222,13 +229,21 @@ impl Session {
             self.has_result = false;
             let pace = Pace::new(&self.cancel, deadline, progress);
             let machine = Machine { kernels: &engine.kernels, pool: &engine.pool, pace: &pace, precision: engine.precision };
-            let pass = Pass { program: &engine.program, file: model.file(), machine, scratch: &mut self.scratch };
+            let tell = |step: usize, of: usize| {
+                let done = start - first + (end - start) * step / of;
+                refused.set(!sink.as_ref().is_none_or(|sink| sink(done as u64, all as u64)));
+                !refused.get()
+            };
+            let watch = sink.is_some().then_some(&tell as &dyn Fn(usize, usize) -> bool);
+            let pass = Pass { program: &engine.program, file: model.file(), machine, scratch: &mut self.scratch, watch };
             let (tokens, cache, embedding) = (&self.tokens[start..end], &mut self.cache, self.embedding.as_mut());
             if let Some(progress) = pass.run(&mut [Segment { tokens, cache, last, logits, embedding }]) {
                 self.stopped = Some((end, progress));
-                return if self.cancel.swap(false, Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(false) };
+                let cancelled = self.cancel.swap(false, Ordering::Relaxed) || refused.get();
+                return if cancelled { Err(Error::Cancelled) } else { Ok(false) };
             }
         }
+        sink.inspect(|sink| _ = sink(all as u64, all as u64));
         self.has_result = true;
         Ok(true)
     }

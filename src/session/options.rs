@@ -3,10 +3,11 @@
 use crate::error::{Error, Result};
 use crate::kv::KvType;
 use crate::ops::Pooling;
+use crate::model::ProgressSink;
 use crate::sampling::SamplerOptions;
 
 /// Options of [`super::Session::new`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SessionOptions {
     pub(super) context_length: Option<usize>,
     pub(super) batch_size: usize,
@@ -17,6 +18,7 @@ pub struct SessionOptions {
     /// Whether the session makes embeddings, and how it pools unless as the file says.
     pub(super) pooling: Option<Option<Pooling>>,
     pub(super) unit_length: bool,
+    pub(super) progress: Option<ProgressSink>,
     /// The sampler chain.
     pub sampler: SamplerOptions,
 }
@@ -32,6 +34,7 @@ impl Default for SessionOptions {
             special_text: false,
             pooling: None,
             unit_length: true,
+            progress: None,
             sampler: SamplerOptions::default(),
         }
     }
@@ -100,6 +103,12 @@ impl SessionOptions {
     /// of [`Pooling::Rank`] stay as they are.
     pub fn set_unit_length(&mut self, unit_length: bool) {
         self.unit_length = unit_length;
+    }
+
+    /// Hears how many of the tokens that a call evaluates are done, of how many, and may stop it, which counts as cancelling;
+    /// not for a single token. `None`: nobody does.
+    pub fn set_progress(&mut self, progress: Option<ProgressSink>) {
+        self.progress = progress;
     }
 
     /// Adds a text that ends the generation; it is matched across tokens and not part of the output.

@@ -1,7 +1,7 @@
 //! See the module documentation.
 
 use super::fork::Process;
-use super::thread::{Parking, Thread};
+use super::thread::{Parking, Thread, set_priority};
 use crate::error::{Error, Result};
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -42,6 +42,8 @@ struct Shared {
     next: Padded<AtomicUsize>,
     stop: AtomicBool,
     panicked: AtomicBool,
+    /// How many threads of the host have entered the region.
+    helpers: AtomicUsize,
     /// Written by the caller while nobody is inside, read by workers while they are inside.
     region: UnsafeCell<Region>,
     /// Where the caller waits for workers that are inside.
@@ -53,6 +55,46 @@ struct Shared {
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
+
+/// Runs a region on threads of the host: calls [`Help::help`] up to so many times, from as many threads at once as it likes, and
+/// returns when those calls have.
+pub type Runner = Arc<dyn Fn(&Help, usize) + Send + Sync>;
+
+/// Who works for a pool.
+#[derive(Clone)]
+pub enum Staff {
+    /// Threads of its own.
+    Own {
+        /// Their priority, as `nice` has it; `None`: that of who starts them.
+        priority: Option<i32>,
+    },
+    /// Those of the host.
+    Host(Runner),
+}
+
+impl Default for Staff {
+    fn default() -> Staff {
+        Staff::Own { priority: None }
+    }
+}
+
+/// What a host's thread does for a pool.
+pub struct Help {
+    shared: Arc<Shared>,
+    threads: usize,
+}
+
+impl Help {
+    /// Works on the region that is open, until nothing is left of it; returns at once if none is, or if enough threads help.
+    pub fn help(&self) {
+        let state = self.shared.state.0.load(Ordering::Acquire);
+        if state & OPEN != 0 && self.shared.enter(state / EPOCH) {
+            // The threads of a region have rooms of their own, by number.
+            let index = self.shared.helpers.fetch_add(1, Ordering::Relaxed);
+            self.shared.work_inside((index < self.threads).then_some(index));
+        }
+    }
+}
 
 struct Worker {
     thread: Option<Thread>,
@@ -71,6 +113,9 @@ struct Bed {
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<Worker>,
+    /// Who works in place of workers.
+    host: Option<(Runner, Help)>,
+    threads: usize,
     /// Held by the caller of a region: regions of different sessions take turns.
     turn: Mutex<()>,
     /// Whose threads these are.
@@ -83,6 +128,14 @@ impl Pool {
     /// # Errors
     /// When `threads` is 0; [`Error::OutOfMemory`] when there is no memory or no room for another thread.
     pub fn new(threads: usize) -> Result<Pool> {
+        Pool::with(threads, &Staff::default())
+    }
+
+    /// As [`Pool::new`], but with this staff.
+    ///
+    /// # Errors
+    /// As [`Pool::new`].
+    pub fn with(threads: usize, staff: &Staff) -> Result<Pool> {
         if threads == 0 {
             return Err(Error::InvalidArgument("a pool needs at least one thread".into()));
         }
@@ -91,6 +144,7 @@ impl Pool {
             next: Padded(AtomicUsize::new(0)),
             stop: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
+            helpers: AtomicUsize::new(0),
             region: UnsafeCell::new(Region {
                 task: std::ptr::null::<fn(usize, usize)>() as *const Task,
                 stop: std::ptr::null::<fn() -> bool>() as *const Stop,
@@ -98,12 +152,20 @@ impl Pool {
             }),
             caller: Parking::default(),
         });
-        let mut pool = Pool { shared, workers: Vec::new(), turn: Mutex::new(()), process: Process::this()? };
-        pool.workers.try_reserve_exact(threads - 1).map_err(|_| Error::OutOfMemory)?;
-        for index in 1..threads {
+        let (host, own, priority) = match staff {
+            Staff::Own { priority } => (None, threads, *priority),
+            Staff::Host(runner) => (Some((Arc::clone(runner), Help { shared: Arc::clone(&shared), threads })), 1, None),
+        };
+        let mut pool = Pool { shared, workers: Vec::new(), host, threads, turn: Mutex::new(()), process: Process::this()? };
+        pool.workers.try_reserve_exact(own - 1).map_err(|_| Error::OutOfMemory)?;
+        for index in 1..own {
             let (shared, bed) = (Arc::clone(&pool.shared), Arc::new(Bed::default()));
             let worker_bed = Arc::clone(&bed);
-            let thread = Thread::spawn(&format!("chord-{index}"), move || shared.work(index, &worker_bed))?;
+            let work = move || {
+                priority.into_iter().for_each(set_priority);
+                shared.work(index, &worker_bed);
+            };
+            let thread = Thread::spawn(&format!("chord-{index}"), work)?;
             pool.workers.push(Worker { thread: Some(thread), bed });
         }
         // What the system and the runtime do for a new thread, allocations included, is done before the first region.
@@ -116,7 +178,7 @@ impl Pool {
     /// Threads that share the work, the caller included.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.threads
     }
 
     /// Runs `task(thread, unit)` for the units of the range in any order, on any thread, each once. A thread that has run a
@@ -127,7 +189,7 @@ impl Pool {
     /// When a unit panicked, on any thread.
     pub fn run(&self, units: Range<usize>, stop: &Stop, task: &Task) -> usize {
         // A forked child has none of the workers, and a lock that may be held by a thread that is not there.
-        if self.workers.is_empty() || units.len() <= 1 || self.process.is_parent() {
+        if self.threads == 1 || units.len() <= 1 || self.process.is_parent() {
             for unit in units.clone() {
                 task(0, unit);
                 if stop() {
@@ -148,6 +210,7 @@ impl Pool {
             };
         }
         shared.next.0.store(units.start, Ordering::Relaxed);
+        shared.helpers.store(0, Ordering::Relaxed);
         let state = shared.state.0.load(Ordering::Relaxed);
         // Sequentially consistent, as the `parked` flags are: either a worker sees the new epoch before it parks, or the
         // caller sees its flag.
@@ -157,7 +220,11 @@ impl Pool {
                 worker.bed.parking.unpark();
             }
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| shared.take_units(0, units.end, stop, task)));
+        let take = || shared.take_units(0, units.end, stop, task);
+        let mut outcome = catch_unwind(AssertUnwindSafe(|| match &self.host {
+            None => take(),
+            Some((runner, help)) => runner(help, self.threads.min(units.len())),
+        }));
         if outcome.is_err() {
             shared.next.0.store(units.end, Ordering::Relaxed);
         }
@@ -165,6 +232,11 @@ impl Pool {
         let began = Instant::now();
         while shared.state.0.load(Ordering::Acquire) & INSIDE != 0 {
             if began.elapsed() < SPIN { spin() } else { shared.caller.park(Some(Duration::from_millis(1))) }
+        }
+        // What a host left over; at least one unit is done in any case.
+        let next = shared.next.0.load(Ordering::Relaxed);
+        if next < units.end && (next == units.start || !stop()) {
+            outcome = catch_unwind(AssertUnwindSafe(take));
         }
         if let Err(panic) = outcome {
             resume_unwind(panic);
@@ -196,20 +268,27 @@ impl Shared {
         while let Some(state) = self.wait(seen, bed) {
             seen = state / EPOCH;
             if self.enter(seen) {
-                // SAFETY: this worker is inside, so the caller neither changes the region nor lets the task go.
-                let (task, stop, end) = unsafe {
-                    let region = &*self.region.get();
-                    (&*region.task, &*region.stop, region.end)
-                };
-                if catch_unwind(AssertUnwindSafe(|| self.take_units(index, end, stop, task))).is_err() {
-                    self.next.0.store(end, Ordering::Relaxed);
-                    self.panicked.store(true, Ordering::Relaxed);
-                }
-                let after = self.state.0.fetch_sub(1, Ordering::AcqRel) - 1;
-                if after & (OPEN | INSIDE) == 0 {
-                    self.caller.unpark();
-                }
+                self.work_inside(Some(index));
             }
+        }
+    }
+
+    /// Works on the region that was entered as the thread of this number, if it has one, and leaves it.
+    fn work_inside(&self, index: Option<usize>) {
+        if let Some(index) = index {
+            // SAFETY: this thread is inside, so the caller neither changes the region nor lets the task go.
+            let (task, stop, end) = unsafe {
+                let region = &*self.region.get();
+                (&*region.task, &*region.stop, region.end)
+            };
+            if catch_unwind(AssertUnwindSafe(|| self.take_units(index, end, stop, task))).is_err() {
+                self.next.0.store(end, Ordering::Relaxed);
+                self.panicked.store(true, Ordering::Relaxed);
+            }
+        }
+        let after = self.state.0.fetch_sub(1, Ordering::AcqRel) - 1;
+        if after & (OPEN | INSIDE) == 0 {
+            self.caller.unpark();
         }
     }
 
@@ -320,6 +399,37 @@ mod tests {
                 }
             });
             assert!(helped.into_inner());
+        }
+    }
+
+    #[test]
+    fn a_host_may_run_all_of_a_region_or_none_and_come_late_or_too_often() {
+        let hosts: [(&str, Runner); 4] = [
+            ("in turn", Arc::new(|help, count| (0..count).for_each(|_| help.help()))),
+            ("at once", Arc::new(|help, count| thread::scope(|scope| (0..count).for_each(|_| _ = scope.spawn(|| help.help()))))),
+            ("not at all", Arc::new(|_, _| ())),
+            ("too many", Arc::new(|help, _| thread::scope(|scope| (0..9).for_each(|_| _ = scope.spawn(|| help.help()))))),
+        ];
+        for (name, runner) in hosts {
+            let pool = Pool::with(3, &Staff::Host(runner)).unwrap();
+            assert!(pool.workers.is_empty() && pool.threads() == 3);
+            for units in [0, 1, 2, 100] {
+                let counts: Vec<_> = (0..units).map(|_| AtomicUsize::new(0)).collect();
+                let rooms: Vec<_> = (0..3).map(|_| AtomicBool::new(false)).collect();
+                let reached = pool.run(0..units, NEVER, &|thread, unit| {
+                    assert!(!rooms[thread].swap(true, Ordering::Relaxed), "two threads have one number");
+                    counts[unit].fetch_add(1, Ordering::Relaxed);
+                    rooms[thread].store(false, Ordering::Relaxed);
+                });
+                assert_eq!(reached, units);
+                assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{name}, {units} units");
+            }
+            // Out of time at once: one unit all the same.
+            let reached = pool.run(0..100, &|| true, &|_, _| ());
+            assert!((1..=9).contains(&reached), "{name}: {reached}");
+            let outcome = catch_unwind(AssertUnwindSafe(|| pool.run(0..9, NEVER, &|_, _| resume_unwind(Box::new("unit")))));
+            assert!(outcome.is_err(), "{name}");
+            pool.host.as_ref().unwrap().1.help();
         }
     }
 

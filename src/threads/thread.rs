@@ -30,6 +30,18 @@ pub fn is_ours() -> bool {
     OURS.get()
 }
 
+/// Gives the calling thread another priority, as `nice` does. What the system refuses changes nothing.
+pub fn set_priority(nice: i32) {
+    // SAFETY: changes nothing but the scheduling of the calling thread, which 0 stands for on Linux; elsewhere it would be the
+    // whole process.
+    #[cfg(target_os = "linux")]
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, nice);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = nice;
+}
+
 /// A running thread, to be joined: it goes on when this is dropped.
 pub(super) struct Thread(libc::pthread_t);
 

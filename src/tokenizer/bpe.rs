@@ -48,6 +48,7 @@ impl Bpe {
         let strings = strings(&vocab, alphabet);
         let mut index = Index::with_capacity(vocab.len())?;
         for ((id, kind), text) in vocab.kinds().zip(vocab.texts().iter()) {
+            definition.tick(id as usize)?;
             // The text of special tokens is not written in the alphabet of bytes; where it reads the same, words can
             // be special tokens.
             if alphabet != Alphabet::Bytes || !kind.is_special() || text.iter().all(u8::is_ascii_graphic) {
@@ -109,6 +110,7 @@ fn pairs(definition: &Definition, strings: &Arena, index: &Index) -> Result<Hash
     let mut sides = Arena::default();
     let mut last = 0;
     for (rank, merge) in (0..).zip(&definition.merges) {
+        definition.tick(rank as usize)?;
         // Tokens never hold a space, but the left one may be a mark that reads like one.
         let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ').map(|at| at + 1) else { continue };
         let append = |side: &[u8], sides: &mut Arena| match definition.pre.alphabet {

@@ -3,6 +3,7 @@
 use super::pre::{self, PreTokenizer};
 use crate::error::{Error, Result};
 use crate::gguf::{Metadata, Strings};
+use std::fmt;
 
 /// How a tokenizer works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +85,22 @@ pub(super) struct Fallback<'a> {
     pub(super) warn: &'a mut dyn FnMut(&str),
 }
 
+/// Hears how many more elements of tables were gone through; its error ends the reading.
+pub(super) struct Watch<'a>(pub(super) &'a dyn Fn(usize) -> Result<()>);
+
+impl fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+/// Elements between two words to a [`Watch`].
+const PART: usize = 1024;
+
 /// Everything that a file says about its tokenizer.
 #[derive(Debug)]
 pub(super) struct Definition<'a> {
+    watch: Watch<'a>,
     pub(super) model: Model,
     /// Of BPE only.
     pub(super) pre: &'static PreTokenizer,
@@ -174,8 +188,14 @@ fn per_token<T>(key: &str, values: Option<Vec<T>>, tokens: usize) -> Result<Vec<
 }
 
 impl<'a> Definition<'a> {
+    /// Says that element `index` of a table is being looked at.
+    #[inline]
+    pub(super) fn tick(&self, index: usize) -> Result<()> {
+        if index % PART == PART - 1 { (self.watch.0)(PART) } else { Ok(()) }
+    }
+
     /// Reads the keys of a tokenizer.
-    pub(super) fn read(metadata: &'a Metadata, texts: &'a Texts, fallback: Fallback) -> Result<Self> {
+    pub(super) fn read(metadata: &'a Metadata, texts: &'a Texts, fallback: Fallback, watch: Watch<'a>) -> Result<Self> {
         let defaults = defaults(metadata)?;
         let model = defaults.model;
         let tokens = views(&texts.tokens)?;
@@ -226,6 +246,7 @@ impl<'a> Definition<'a> {
             charsmap.extend(bytes.iter().map(|&byte| byte as u8));
         }
         Ok(Definition {
+            watch,
             model,
             pre,
             pre_name,

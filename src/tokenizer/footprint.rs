@@ -12,14 +12,16 @@ pub struct Footprint {
     pub held: usize,
     /// More than that while it is made.
     pub building: usize,
+    /// Elements of tables that are gone through on the way, about.
+    pub steps: usize,
 }
 
 /// A slot of an [`super::arena::Index`], of which at most half are used.
 const SLOT: usize = 16;
 /// A pair of tokens with what it merges into, and a byte to find it by; at most seven of eight are used.
 const PAIR: usize = 16 + 1;
-/// A trie, per byte of its strings: they share their beginnings.
-const NODES: usize = 3;
+/// A node of a trie. There are about as many as a quarter of the bytes of its strings, which share their beginnings.
+const NODE: usize = 12;
 /// The compiled patterns of a pre-tokenizer.
 const SPLITTER: usize = 80 << 10;
 
@@ -39,15 +41,19 @@ impl Footprint {
         let vocab = 2 * (text + 4 * count) + count;
         let index = (2 * count).next_power_of_two() * SLOT;
         let table = if merges > 0 { (merges * 8 / 7).next_power_of_two() * PAIR } else { 0 };
+        let (mut nodes, model) = (0, model(metadata)?);
+        if matches!(model, Model::WordPiece | Model::Longest | Model::Unigram) {
+            nodes = text / 4;
+        }
         let held = vocab
-            + match model(metadata)? {
+            + match model {
                 Model::Spm => index + 5 * count,
                 Model::Bpe => index + count + table + SPLITTER,
-                Model::WordPiece => text * NODES + Characters::SIZE,
-                Model::Longest => text * NODES,
-                Model::Unigram => 4 * count + text * NODES,
+                Model::WordPiece => nodes * NODE + Characters::SIZE,
+                Model::Longest => nodes * NODE,
+                Model::Unigram => 4 * count + nodes * NODE,
             };
         // Slices of texts and merges, kinds and scores.
-        Ok(Footprint { held, building: 16 * (count + merges) + 8 * count })
+        Ok(Footprint { held, building: 16 * (count + merges) + 8 * count, steps: 2 * count + merges + nodes })
     }
 }

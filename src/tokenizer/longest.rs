@@ -20,7 +20,7 @@ impl Longest {
         tokens.try_reserve(vocab.len()).map_err(|_| Error::OutOfMemory)?;
         let visible = vocab.kinds().zip(vocab.pieces().iter()).filter(|((_, kind), _)| !kind.is_hidden());
         tokens.extend(visible.map(|((id, _), piece)| (piece, id)));
-        Ok(Longest { tokens: Trie::new(tokens)?, unknown: definition.unknown })
+        Ok(Longest { tokens: Trie::new(tokens, |node| definition.tick(node))?, unknown: definition.unknown })
     }
 
     /// Appends the tokens of `text`. A byte that no token begins with becomes the unknown token, if there is one.

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 use bpe::Bpe;
-use definition::{Definition, Fallback, Model, Texts};
+use definition::{Definition, Fallback, Model, Texts, Watch};
 use longest::Longest;
 use merge::Merger;
 use special::Specials;
@@ -93,21 +93,27 @@ impl Tokenizer {
     /// tokenizer or pre-tokenizer is not known (the message names it and those that are), or the file says that it has
     /// none.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
-        Tokenizer::read(metadata, Fallback { allowed: false, warn: &mut |_| () })
+        Tokenizer::read(metadata, Fallback { allowed: false, warn: &mut |_| () }, Watch(&|_| Ok(())))
     }
 
     /// As [`Tokenizer::from_metadata`], with a word about what is off in the file. With `default_pre_tokenizer`, one whose
-    /// name is not known is replaced by the default; text is then cut into other tokens than the model was trained on.
+    /// name is not known is replaced by the default; text is then cut into other tokens than the model was trained on. `watch`
+    /// hears from time to time how many more of [`Footprint::steps`] are done; its error ends the work.
     ///
     /// # Errors
-    /// As [`Tokenizer::from_metadata`].
-    pub fn from_metadata_with(metadata: &Metadata, default_pre_tokenizer: bool, mut warn: impl FnMut(&str)) -> Result<Self> {
-        Tokenizer::read(metadata, Fallback { allowed: default_pre_tokenizer, warn: &mut warn })
+    /// As [`Tokenizer::from_metadata`], and that of `watch`.
+    pub fn from_metadata_with(
+        metadata: &Metadata,
+        default_pre_tokenizer: bool,
+        mut warn: impl FnMut(&str),
+        watch: impl Fn(usize) -> Result<()>,
+    ) -> Result<Self> {
+        Tokenizer::read(metadata, Fallback { allowed: default_pre_tokenizer, warn: &mut warn }, Watch(&watch))
     }
 
-    fn read(metadata: &Metadata, fallback: Fallback) -> Result<Self> {
+    fn read(metadata: &Metadata, fallback: Fallback, watch: Watch) -> Result<Self> {
         let texts = Texts::new(metadata)?;
-        let definition = &Definition::read(metadata, &texts, fallback)?;
+        let definition = &Definition::read(metadata, &texts, fallback, watch)?;
         let vocab = Arc::new(Vocab::new(definition)?);
         let (strip_left, strip_right) = stripping(definition, &vocab);
         Ok(Tokenizer {

@@ -45,6 +45,7 @@ impl Spm {
         let mut bytes = [NONE; 256];
         // No text becomes a control token, though "</" and "s>" could merge to one.
         for (id, kind) in vocab.kinds().filter(|(_, kind)| !kind.is_hidden()) {
+            definition.tick(id as usize)?;
             index.insert(vocab.texts(), id)?;
             if kind == Kind::Byte
                 && let Some(byte) = vocab.texts().get(id).and_then(byte_of)

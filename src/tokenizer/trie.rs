@@ -48,8 +48,8 @@ struct Branch {
 
 impl Trie {
     /// Builds the trie. Of equal strings the one with the lowest value stays; empty ones and those of more than
-    /// [`MAX_LENGTH`] bytes are left out.
-    pub(super) fn new(mut strings: Vec<(&[u8], u32)>) -> Result<Self> {
+    /// [`MAX_LENGTH`] bytes are left out. `tick` hears of every node that is made, by its number; its error ends the work.
+    pub(super) fn new(mut strings: Vec<(&[u8], u32)>, tick: impl Fn(usize) -> Result<()>) -> Result<Self> {
         strings.retain(|(string, _)| (1..=MAX_LENGTH).contains(&string.len()));
         strings.sort_unstable();
         let mut trie = Trie::default();
@@ -59,7 +59,9 @@ impl Trie {
         trie.nodes[0].parent = 0;
         let mut branches = vec![Branch { node: 0, depth: 0, start: 0, end: strings.len() }];
         let mut children: Vec<(u8, usize)> = Vec::with_capacity(256);
-        while let Some(Branch { node, depth, mut start, end }) = branches.pop() {
+        let mut nodes = 0..;
+        while let (Some(Branch { node, depth, mut start, end }), Some(number)) = (branches.pop(), nodes.next()) {
+            tick(number)?;
             while let Some(&(string, value)) = strings[start..end].first()
                 && string.len() == depth
             {
@@ -179,7 +181,7 @@ mod tests {
         for (value, string) in (0..).zip(&strings) {
             map.entry(string).or_insert(value);
         }
-        let trie = Trie::new(strings.iter().map(Vec::as_slice).zip(0..).collect()).unwrap();
+        let trie = Trie::new(strings.iter().map(Vec::as_slice).zip(0..).collect(), |_| Ok(())).unwrap();
         for string in &strings {
             for text in [string.clone(), [string, &[1_u8][..]].concat(), [string, &[0_u8, 200][..]].concat()] {
                 let expected: Vec<_> = (1..=text.len()).filter_map(|length| Some((length, *map.get(&text[..length])?))).collect();
@@ -192,7 +194,8 @@ mod tests {
 
     #[test]
     fn nothing_is_found_in_nothing() {
-        for trie in [Trie::default(), Trie::new(vec![(b"", 1)]).unwrap(), Trie::new(vec![(&[7; MAX_LENGTH + 1], 1)]).unwrap()] {
+        let new = |string| Trie::new(vec![(string, 1)], |_| Ok(())).unwrap();
+        for trie in [Trie::default(), new(b""), new(&[7; MAX_LENGTH + 1])] {
             assert_eq!((trie.longest(b""), trie.longest(&[0; 9]), trie.longest(&[7; 600])), (None, None, None));
         }
     }

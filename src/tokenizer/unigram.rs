@@ -61,11 +61,11 @@ impl Unigram {
             tokens.push((text, id));
         }
         Ok(Unigram {
-            tokens: Trie::new(tokens)?,
+            tokens: Trie::new(tokens, |node| definition.tick(node))?,
             scores,
             unknown,
             unknown_score: worst - UNKNOWN_PENALTY,
-            verbatim: Trie::new(verbatim)?,
+            verbatim: Trie::new(verbatim, |node| definition.tick(node))?,
             charsmap: Charsmap::new(&definition.charsmap)?,
             add_space_prefix: definition.add_space_prefix,
             remove_extra_spaces: definition.remove_extra_spaces,

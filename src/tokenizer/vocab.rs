@@ -173,6 +173,7 @@ impl Vocab {
         let (mut calls, mut replies, mut answers) = (false, false, Vec::new());
         let (mut closing, mut marks_turns) = (None, false);
         for (id, &text) in (0..).zip(&definition.tokens) {
+            definition.tick(id as usize)?;
             let mut kind = definition.kinds.get(id as usize).map_or(Kind::Normal, |&value| Kind::from_gguf(value));
             match role(text) {
                 Some(Role::End) => {

@@ -25,7 +25,7 @@ impl WordPiece {
             .unknown
             .ok_or_else(|| Error::InvalidModel("tokenizer.ggml.unknown_token_id is missing or outside the vocabulary".into()))?;
         Ok(WordPiece {
-            tokens: Trie::new(vocab.texts().iter().zip(0..).collect())?,
+            tokens: Trie::new(vocab.texts().iter().zip(0..).collect(), |node| definition.tick(node))?,
             characters: Characters::new(definition.lowercase, definition.strip_accents)?,
             unknown,
         })

@@ -42,9 +42,18 @@ static inline void check_status(const char *file, int line, const char *call, ch
     err = NULL;
 }
 
-/* Exit status of a test program. */
+/* Exit status of a test program; at its end, all that it made must be freed. */
 static inline int result(void)
 {
+    static const char *kinds[] = {"error", "model options", "model", "session options", "session", "chat", "answer", "quantize options"};
+    int kind;
+    for (kind = 1; kind <= 8; kind++) {
+        size_t count = chord_handle_count((chord_handle_kind)kind);
+        if (count == 0) continue;
+        fprintf(stderr, "%zu handles are not freed: %s\n", count, kinds[kind - 1]);
+        failures++;
+    }
+    CHECK(chord_handle_count(CHORD_HANDLE_KIND_ANY) == 0);
     if (failures) fprintf(stderr, "%d checks failed\n", failures);
     return failures ? 1 : 0;
 }

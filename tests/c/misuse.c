@@ -49,6 +49,9 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_model_options_set_default_pre_tokenizer(model_options, true, &err));
         INVALID(chord_model_options_set_memory_budget(model_options, 1, &err));
         INVALID(chord_model_options_set_log(model_options, NULL, NULL, &err));
+        INVALID(chord_model_options_set_progress(model_options, NULL, NULL, &err));
+        INVALID(chord_model_options_set_runner(model_options, NULL, NULL, &err));
+        INVALID(chord_model_options_set_thread_priority(model_options, 1, &err));
         chord_model_options_free(model_options);
     }
     if (handle && own != MODEL_OPTIONS) {
@@ -105,6 +108,7 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_session_options_set_special_text(options, true, &err));
         INVALID(chord_session_options_set_pooling(options, CHORD_POOLING_DEFAULT, &err));
         INVALID(chord_session_options_set_unit_length(options, true, &err));
+        INVALID(chord_session_options_set_progress(options, NULL, NULL, &err));
         INVALID(chord_session_options_set_seed(options, 1, &err));
         INVALID(chord_session_options_set_temperature(options, 1, &err));
         INVALID(chord_session_options_set_top_k(options, 1, &err));
@@ -187,6 +191,8 @@ static void options(void)
 
     OK(chord_model_options_set_threads(model_options, 0, &err));
     ARGUMENT(chord_model_options_set_threads(model_options, UINT32_MAX, &err), "4294967295");
+    ARGUMENT(chord_model_options_set_thread_priority(model_options, 20, &err), "20");
+    ARGUMENT(chord_model_options_set_thread_priority(model_options, INT32_MIN, &err), "2147483648");
     ARGUMENT(chord_model_options_set_cpu_level(model_options, NULL, &err), "level is NULL");
     ARGUMENT(chord_model_options_set_cpu_level(model_options, "warp", &err), "warp");
     FAILS(chord_model_options_set_cpu_level(model_options, "\xff", &err), CHORD_STATUS_INVALID_UTF8, "level");
@@ -349,6 +355,7 @@ int main(int argc, char **argv)
         bad_handle((void *)(uintptr_t)bits, NONE);
     }
     options();
+    CHECK(chord_handle_count((chord_handle_kind)9) == 0 && chord_handle_count((chord_handle_kind)INT32_MIN) == 0);
     CHECK(strlen(chord_version()) >= 5 && chord_abi_version() == CHORD_ABI_VERSION && *chord_cpu_level());
     CHECK(chord_model_open("no/such/file.gguf", NULL, &model, NULL) == CHORD_STATUS_IO && !model);
     CHECK(chord_model_open("no/such/file.gguf", NULL, &model, &err) == CHORD_STATUS_IO && err);
