@@ -195,9 +195,10 @@ impl Pass<'_> {
                     let rotation = rotation(rope, &rows);
                     let tensors = [*query, *key, *value].map(|register| registers.rows(register, rows.clone()));
                     let (start, attention) = (segment.cache.len(), &program.attention[*layer]);
+                    let slot = program.storage[*layer];
                     match &mut segment.cache.layers {
-                        Layers::F16(layers) => store(machine, tensors, rotation, attention, &mut layers[*layer], start),
-                        Layers::F32(layers) => store(machine, tensors, rotation, attention, &mut layers[*layer], start),
+                        Layers::F16(layers) => store(machine, tensors, rotation, attention, &mut layers[slot], start),
+                        Layers::F32(layers) => store(machine, tensors, rotation, attention, &mut layers[slot], start),
                     }
                 }
             }
@@ -205,10 +206,11 @@ impl Pass<'_> {
                 for (segment, rows) in each(segments) {
                     let tensors = [*query, *out].map(|register| registers.rows(register, rows.clone()));
                     let (start, attention) = (segment.cache.len(), &program.attention[*layer]);
+                    let slot = program.storage[*layer];
                     let scratch = &mut *attention_scratch;
                     match &segment.cache.layers {
-                        Layers::F16(layers) => attend(machine, tensors, attention, &layers[*layer], start, scratch),
-                        Layers::F32(layers) => attend(machine, tensors, attention, &layers[*layer], start, scratch),
+                        Layers::F16(layers) => attend(machine, tensors, attention, &layers[slot], start, scratch),
+                        Layers::F32(layers) => attend(machine, tensors, attention, &layers[slot], start, scratch),
                     }
                 }
             }

@@ -397,8 +397,10 @@ pub struct Program {
     pub ropes: Vec<RopeParams>,
     /// The attention layers.
     pub attention: Vec<AttentionLayer>,
-    /// What each of them caches.
+    /// What they cache.
     pub kv: Vec<KvShape>,
+    /// Index in `kv` of what each of them caches.
+    pub storage: Vec<usize>,
     /// Floats of the state of each recurrent operation.
     pub states: Vec<usize>,
     /// Token ids: rows of the embedding table, or of the vocabulary product.
@@ -456,8 +458,16 @@ impl Program {
         let matrices = || ops.iter().flat_map(Op::matrices).chain(heads());
         let positions =
             |op: &Op| if let Op::Embed { positions, .. } = op { positions.as_ref().map(|table| table.rows) } else { None };
+        let (mut kv, mut storage) = (Vec::new(), Vec::new());
+        for shape in attention.iter().map(KvShape::of) {
+            // Where a pass holds a whole sequence, layers are done with keys and values before the next one begins.
+            let shared = kv.iter().position(|other| bidirectional && *other == shape);
+            storage.push(shared.unwrap_or(kv.len()));
+            kv.extend(shared.is_none().then_some(shape));
+        }
         Ok(Program {
-            kv: attention.iter().map(KvShape::of).collect(),
+            kv,
+            storage,
             states,
             vocab,
             bidirectional,
