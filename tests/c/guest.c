@@ -163,41 +163,37 @@ static bool put(const char *folder, const char *name, const char *text)
     return fclose(file) == 0 && done;
 }
 
-/* Half a core, by whichever version of control groups there is: the default number of threads is 1. */
-static void half_a_core(const char *path)
+/* A control group, in one of the versions that there are. */
+struct group {
+    const char *folder, *names[2], *values[2], *members;
+};
+
+/* Runs something in a child that is in such a group. */
+static void in_group(const struct group versions[2], void (*run)(const char *path), const char *path)
 {
-    static const struct {
-        const char *folder, *quota[2], *limit[2], *members;
-    } versions[] = {
-        {"/sys/fs/cgroup", {"cpu.max", NULL}, {"50000 100000", NULL}, "cgroup.procs"},
-        {"/sys/fs/cgroup/cpu", {"cpu.cfs_period_us", "cpu.cfs_quota_us"}, {"100000", "50000"}, "tasks"},
-    };
     size_t i, k;
     int tried = 0;
 
-    for (i = 0; i < sizeof versions / sizeof *versions; i++) {
+    for (i = 0; i < 2; i++) {
+        const struct group *group = &versions[i];
         char folder[128];
         int status = -1;
         bool set = true;
         pid_t child;
 
-        snprintf(folder, sizeof folder, "%s/chord-%ld", versions[i].folder, (long)getpid());
+        snprintf(folder, sizeof folder, "%s/chord-%ld", group->folder, (long)getpid());
         if (mkdir(folder, 0755) != 0) continue;
-        for (k = 0; k < 2 && versions[i].quota[k]; k++) set = set && put(folder, versions[i].quota[k], versions[i].limit[k]);
+        for (k = 0; k < 2 && group->names[k]; k++) set = set && put(folder, group->names[k], group->values[k]);
         if (set) {
             fflush(NULL);
             child = fork();
             if (child == 0) {
-                chord_model *model = NULL;
                 char text[32];
                 snprintf(text, sizeof text, "%ld", (long)getpid());
-                if (!put(folder, versions[i].members, text)) _exit(77);
+                if (!put(folder, group->members, text)) _exit(77);
                 alarm(60);
                 failures = 0;
-                OK(chord_model_open(path, NULL, &model, &err));
-                CHECK(chord_model_threads(model) == 1);
-                answer(model);
-                chord_model_free(model);
+                run(path);
                 _exit(result());
             }
             waitpid(child, &status, 0);
@@ -208,7 +204,52 @@ static void half_a_core(const char *path)
         }
         for (k = 0; k < 50 && rmdir(folder) != 0; k++) nap(20); /* the last member leaves it some time after its end */
     }
-    if (!tried) fprintf(stderr, "skipped: no control group can be made here\n");
+    if (!tried) fprintf(stderr, "skipped: no control group for %s can be made here\n", versions[0].names[0]);
+}
+
+/* With half a core, the default number of threads is 1. */
+static void with_half_a_core(const char *path)
+{
+    chord_model *model = NULL;
+    OK(chord_model_open(path, NULL, &model, &err));
+    CHECK(chord_model_threads(model) == 1);
+    answer(model);
+    chord_model_free(model);
+}
+
+/* Where the system would end who takes too much, a budget refuses it. */
+static void with_little_memory(const char *path)
+{
+    chord_model_options *options = NULL;
+    chord_session_options *session_options = NULL;
+    chord_model *model = NULL;
+    chord_session *session = NULL;
+
+    OK(chord_model_options_new(&options, &err));
+    OK(chord_model_options_set_memory_budget(options, 6 << 20, &err));
+    OK(chord_model_open(path, options, &model, &err));
+    answer(model);
+    OK(chord_session_options_new(&session_options, &err));
+    OK(chord_session_options_set_context_length(session_options, 1 << 20, &err));
+    FAILS(chord_session_new(model, session_options, &session, &err), CHORD_STATUS_OVER_BUDGET, NULL);
+    answer(model);
+    chord_session_options_free(session_options);
+    chord_model_free(model);
+    chord_model_options_free(options);
+}
+
+static void groups(const char *path)
+{
+    static const struct group cores[2] = {
+        {"/sys/fs/cgroup", {"cpu.max", NULL}, {"50000 100000", NULL}, "cgroup.procs"},
+        {"/sys/fs/cgroup/cpu", {"cpu.cfs_period_us", "cpu.cfs_quota_us"}, {"100000", "50000"}, "tasks"},
+    };
+    static const struct group memory[2] = {
+        {"/sys/fs/cgroup", {"memory.max", NULL}, {"12582912", NULL}, "cgroup.procs"},
+        {"/sys/fs/cgroup/memory", {"memory.limit_in_bytes", NULL}, {"12582912", NULL}, "tasks"},
+    };
+    in_group(cores, with_half_a_core, path);
+    in_group(memory, with_little_memory, path);
 }
 
 /* Opening and freeing, and short sessions, leave nothing behind. */
@@ -308,7 +349,7 @@ int main(int argc, char **argv)
     idle(argv[1]);
     silence(argv[1]);
     fork_after_open(argv[1]);
-    half_a_core(argv[1]);
+    groups(argv[1]);
     long_life(argv[1]);
     if (argc > 2) libraries(argv[1], argv[2]);
     return result();
