@@ -98,6 +98,27 @@ fn plans_are_what_is_taken() {
     }
 }
 
+/// Whatever a model is made of; also when a rewind evaluates tokens again.
+#[test]
+fn steps_allocate_nothing() {
+    for kind in KINDS {
+        let model = Model::open(&kind.model(512), &model_options(|_| ())).unwrap();
+        let mut session = Session::new(model, &session_options(512, 32, KvType::F16)).unwrap();
+        session.append(&(0..100).collect::<Vec<_>>()).unwrap();
+        session.step().unwrap();
+        let steps = heap::peak(|| {
+            for _ in 0..5 {
+                session.step().unwrap();
+            }
+        });
+        let again = heap::peak(|| {
+            session.rewind(40).unwrap();
+            session.step().unwrap();
+        });
+        assert_eq!((steps, again), (0, 0), "{}", kind.architecture);
+    }
+}
+
 #[test]
 fn budgets_are_kept() {
     let path = common::synthetic_model("tiny", "Q4_0");

@@ -204,7 +204,10 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::rms_norm`].
     pub fn rms_norm_by(&self, weight: Vec<f32>, group: usize) -> Result<Norm> {
-        Ok(Norm { weight, bias: None, eps: self.keys.positive("attention.layer_norm_rms_epsilon", None)? as f32, group })
+        // Files of models that do not tell one norm from the other may have only the other's key.
+        let default = self.keys.positive("attention.layer_norm_epsilon", None).ok();
+        let eps = self.keys.positive("attention.layer_norm_rms_epsilon", default)? as f32;
+        Ok(Norm { weight, bias: None, eps, group })
     }
 
     /// The layer norm `name`, with a bias or without.

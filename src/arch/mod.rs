@@ -32,6 +32,7 @@ mod mamba;
 mod mamba2;
 mod modern_bert;
 mod nemotron;
+mod nemotron_h;
 mod neo_bert;
 mod olmo2;
 mod olmoe;
@@ -95,6 +96,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("mamba2", mamba2::build),
     ("modern-bert", modern_bert::build),
     ("nemotron", nemotron::build),
+    ("nemotron_h", nemotron_h::build),
+    ("nemotron_h_moe", nemotron_h::build),
     ("neo-bert", neo_bert::build),
     ("nomic-bert", bert::build_nomic),
     ("nomic-bert-moe", bert::build_rotating),
@@ -106,6 +109,8 @@ const ARCHITECTURES: &[(&str, Build)] = &[
     ("qwen2moe", qwen2moe::build),
     ("qwen3", qwen3::build),
     ("qwen3moe", qwen3moe::build),
+    ("qwen35", qwen3next::build_tiled),
+    ("qwen35moe", qwen3next::build_tiled),
     ("qwen3next", qwen3next::build),
     ("seed_oss", seed_oss::build),
     ("smollm3", smollm3::build),

@@ -1,5 +1,5 @@
-//! Qwen3-Next (Qwen team 2025): three of four blocks have a gated delta rule in place of attention, whose results are gated, too;
-//! experts in all of them.
+//! Qwen3-Next (Qwen team 2025) and Qwen3.5 (Qwen team 2026): three of four blocks have a gated delta rule in place of attention,
+//! whose results are gated, too; with experts or without.
 
 use super::builder::{Attention, Builder, Output, QkNorm, block};
 use super::experts::ExpertStyle;
@@ -10,11 +10,21 @@ use crate::kernels::{Activation, RopeStyle};
 use crate::ops::{Heads, KeyHeads, Norm, Rule};
 
 pub(super) fn build(b: &mut Builder) -> Result<()> {
+    blocks(b, KeyHeads::Grouped)
+}
+
+/// Qwen3.5: files have the value heads in another order.
+pub(super) fn build_tiled(b: &mut Builder) -> Result<()> {
+    blocks(b, KeyHeads::Tiled)
+}
+
+fn blocks(b: &mut Builder, sharing: KeyHeads) -> Result<()> {
     let width = b.params.width;
     let rope = Some(b.rope(RopeStyle::Halves)?);
     let style = ExpertStyle { normalize: true, ..ExpertStyle::ALL };
     let interval = b.keys.dimension_or("full_attention_interval", 4)?;
-    let linear = DeltaHeads::read(b)?;
+    let linear = DeltaHeads::read(b, sharing)?;
+    let experts = b.keys.optional_dimension("expert_count")?.is_some();
     let x = b.embed(1.0)?;
     for layer in 0..b.params.layers {
         let input = Input::Norm(x, b.rms_norm(&block(layer, "attn_norm"), width)?);
@@ -23,14 +33,19 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
         } else {
             linear.mix(b, layer, input, x.into())?;
         }
-        gated_experts(b, layer, "post_attention_norm", style, x)?;
+        if experts {
+            gated_experts(b, layer, "post_attention_norm", style, x)?;
+        } else {
+            let norm = b.rms_norm(&block(layer, "post_attention_norm"), width)?;
+            b.feed_forward(layer, Input::Norm(x, norm), b.gated(Activation::Silu), x)?;
+        }
     }
     let norm = b.rms_norm("output_norm", width)?;
     b.logits(x, norm, 1.0, 0.0)
 }
 
 /// Sizes of heads with a gated delta rule (Yang et al. 2024).
-pub(super) struct DeltaHeads {
+struct DeltaHeads {
     taps: usize,
     /// Elements of a key head.
     key: usize,
@@ -38,13 +53,14 @@ pub(super) struct DeltaHeads {
     value: usize,
     key_heads: usize,
     heads: usize,
+    sharing: KeyHeads,
 }
 
 /// Added to the sum of squares that keys and queries are normalized by.
 const L2_EPS: f32 = 1e-6;
 
 impl DeltaHeads {
-    pub(super) fn read(b: &Builder) -> Result<DeltaHeads> {
+    fn read(b: &Builder, sharing: KeyHeads) -> Result<DeltaHeads> {
         let (inner, heads) = (b.keys.dimension("ssm.inner_size")?, b.keys.dimension("ssm.time_step_rank")?);
         if inner % heads != 0 {
             return Err(b.keys.invalid("ssm.time_step_rank", format!("{heads} heads in a width of {inner}")));
@@ -59,11 +75,12 @@ impl DeltaHeads {
             value: inner / heads,
             key_heads,
             heads,
+            sharing,
         })
     }
 
-    pub(super) fn mix(&self, b: &mut Builder, layer: usize, input: Input, to: Output) -> Result<()> {
-        let &DeltaHeads { taps, key: key_dim, value: value_dim, key_heads, heads } = self;
+    fn mix(&self, b: &mut Builder, layer: usize, input: Input, to: Output) -> Result<()> {
+        let &DeltaHeads { taps, key: key_dim, value: value_dim, key_heads, heads, sharing } = self;
         let mark = b.mark();
         let ([query, key, value, z], rate, step) = self.inputs(b, layer, input)?;
         let [query, key, value] = b.convolve(layer, "ssm_conv1d", taps, [query, key, value], Activation::Silu)?;
@@ -76,7 +93,7 @@ impl DeltaHeads {
         let layer_heads = Heads {
             heads,
             key_heads,
-            sharing: KeyHeads::Grouped,
+            sharing,
             key_dim,
             value_dim,
             decay: b.bind.vector(&block(layer, "ssm_a"), heads)?,
@@ -96,8 +113,10 @@ impl DeltaHeads {
     fn inputs(&self, b: &mut Builder, layer: usize, input: Input) -> Result<([Register; 4], Register, Register)> {
         let &DeltaHeads { key, value, key_heads, heads, .. } = self;
         let (width, shared) = (b.params.width, heads / key_heads);
-        let both = b.product(layer, "ssm_ba", 2 * heads, width)?;
-        let rates_and_steps = both.out;
+        let apart = self.sharing == KeyHeads::Tiled;
+        let (parts, rows): (&[_], _) = if apart { (&["ssm_beta", "ssm_alpha"], heads) } else { (&["ssm_ba"], 2 * heads) };
+        let gates: Vec<_> = parts.iter().map(|part| b.product(layer, part, rows, width)).collect::<Result<_>>()?;
+        let (first, last) = (gates[0].out, gates[gates.len() - 1].out);
         // Older files have everything of a key head side by side.
         let by_head = b.bind.has(&block(layer, "ssm_in.weight"));
         let mut products = if by_head {
@@ -109,7 +128,7 @@ impl DeltaHeads {
         };
         let mut registers = [products[0].out; 4];
         registers.iter_mut().zip(&products).for_each(|(register, product)| *register = product.out);
-        products.push(both);
+        products.extend(gates);
         b.ops.push(Op::Linear { input, products });
         if by_head {
             let lens = [key, key, shared * value, shared * value];
@@ -119,7 +138,10 @@ impl DeltaHeads {
                 offset += len;
             }
         }
-        let [rate, step] = [0, shared].map(|offset| b.part_of_heads(rates_and_steps, key_heads, offset, shared));
+        if apart {
+            return Ok((registers, first, last));
+        }
+        let [rate, step] = [0, shared].map(|offset| b.part_of_heads(first, key_heads, offset, shared));
         Ok((registers, rate, step))
     }
 }

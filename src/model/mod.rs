@@ -164,6 +164,12 @@ impl Model {
         &self.file
     }
 
+    /// The tokenizer, if the file carries one.
+    #[must_use]
+    pub fn optional_tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
     /// The tokenizer.
     ///
     /// # Errors

@@ -170,8 +170,8 @@ struct Job<'a> {
     first_unit: usize,
 }
 
-/// Products that share an input, at most: queries, keys, values and two gates.
-const MAX_PARTS: usize = 5;
+/// Products that share an input, at most: queries, keys, values, an output gate, rates and steps.
+const MAX_PARTS: usize = 6;
 
 /// Multiplies `tokens` input rows with every part's matrix.
 ///

@@ -91,12 +91,13 @@ impl FileType {
     }
 
     /// The type for a tensor with this name and these dimensions (fastest first); `None` for tensors that mixes leave as
-    /// they are: vectors, norms, expert routers, position tables.
+    /// they are: vectors, norms, expert routers, position tables, short convolutions.
     ///
     /// Rows that are no whole number of blocks get the next finer type whose blocks fit.
     #[must_use]
     pub fn dtype(self, name: &str, dims: &[u64], model: &MixModel) -> Option<Dtype> {
-        const KEPT: [&str; 5] = ["_norm", "ffn_gate_inp", "rope_freqs", "position_embd", "token_types"];
+        const KEPT: [&str; 7] =
+            ["_norm", "ffn_gate_inp", "rope_freqs", "position_embd", "token_types", "ssm_conv1d", "shortconv.conv"];
         let columns = *dims.first()?;
         if dims.len() < 2 || !name.ends_with(".weight") || KEPT.iter().any(|kept| name.contains(kept)) {
             return None;
@@ -194,6 +195,8 @@ mod tests {
             assert_eq!(of("blk.0.attn_norm.weight", &[2048]), None);
             assert_eq!(of("blk.0.attn_q.bias", &[2048]), None);
             assert_eq!(of("blk.0.ffn_gate_inp.weight", &[2048, 8]), None);
+            assert_eq!(of("blk.0.ssm_conv1d.weight", &[4, 2048]), None);
+            assert_eq!(of("blk.0.shortconv.conv.weight", &[3, 2048]), None);
             assert_eq!(of("rope_freqs.weight", &[32]), None);
             assert_eq!(FileType::by_name(&mix.name().to_lowercase()).unwrap(), *mix);
         }

@@ -290,7 +290,7 @@ impl Session {
         let token = self.sampler.sample(&self.logits)?;
         self.last = Some(token);
         let model = Arc::clone(&self.model);
-        if let Ok(tokenizer) = model.tokenizer() {
+        if let Some(tokenizer) = model.optional_tokenizer() {
             if tokenizer.is_end_of_generation(token) {
                 self.text.flush();
                 return Ok(Event::End);

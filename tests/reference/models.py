@@ -5,6 +5,8 @@ the results of their original implementation in transformers (in this file, for 
     pip install torch "transformers==4.57.6" numpy
     python models.py [NAME ...]
 
+qwen35, qwen35moe, nemotron_h and nemotron_h_moe are of transformers 5.23.0.
+
 NAME.gguf holds F16 matrices and F32 vectors, NAME.ids.npy 40 token ids, models/NAME.logits.npy the logits after each of them,
 embeddings/NAME.vectors.npy the vector of each of them, NAME.pooled.npy what they become as the file says, of length 1, and NAME.scores.npy
 what the classifier makes of them, where there is one.
@@ -269,7 +271,7 @@ def mamba2():
 
 
 def qwen3next(by_head=False):
-    key, value, key_heads, value_heads, experts = 16, 32, 2, 4, 8
+    key, value, key_heads, value_heads, experts = 16, 32, 2, 4, 4
     config = hf.Qwen3NextConfig(**SHARED, num_key_value_heads=KV_HEADS, head_dim=32, linear_conv_kernel_dim=4, linear_key_head_dim=key,
                                 linear_value_head_dim=value, linear_num_key_heads=key_heads, linear_num_value_heads=value_heads,
                                 moe_intermediate_size=32, shared_expert_intermediate_size=48, num_experts=experts, num_experts_per_tok=2,
@@ -309,6 +311,96 @@ def qwen3next(by_head=False):
 
 def qwen3next_by_head():
     return qwen3next(by_head=True)
+
+
+def qwen35(moe=False):
+    key, value, key_heads, value_heads, experts = 16, 32, 2, 4, 4
+    sizes = dict(num_key_value_heads=KV_HEADS, head_dim=32, linear_conv_kernel_dim=4, linear_key_head_dim=key, linear_value_head_dim=value,
+                 linear_num_key_heads=key_heads, linear_num_value_heads=value_heads)
+    keys = {"architecture": "qwen35moe" if moe else "qwen35", "feed_forward_length": HIDDEN, "attention.head_count_kv": KV_HEADS,
+            "attention.key_length": 32, "attention.value_length": 32, "attention.layer_norm_rms_epsilon": 1e-6, "rope.dimension_count": 8,
+            "rope.freq_base": 10000.0, "ssm.conv_kernel": 4, "ssm.inner_size": value * value_heads, "ssm.state_size": key,
+            "ssm.time_step_rank": value_heads, "ssm.group_count": key_heads, "full_attention_interval": 4}
+    names = ATTENTION | MLP | {
+        "model.layers.{}.linear_attn.norm": "ssm_norm", "model.layers.{}.input_layernorm": "attn_norm",
+        "model.layers.{}.post_attention_layernorm": "post_attention_norm", "model.layers.{}.self_attn.q_norm": "attn_q_norm",
+        "model.layers.{}.self_attn.k_norm": "attn_k_norm", "model.layers.{}.mlp.gate": "ffn_gate_inp",
+        "model.layers.{}.mlp.shared_expert_gate": "ffn_gate_inp_shexp"}
+    names |= {f"model.layers.{{}}.mlp.shared_expert.{part}_proj": f"ffn_{part}_shexp" for part in ("gate", "up", "down")}
+    if moe:
+        keys |= {"expert_count": experts, "expert_used_count": 2, "expert_feed_forward_length": 32, "expert_shared_feed_forward_length": 48}
+        config = hf.Qwen3_5MoeTextConfig(**SHARED, **sizes, moe_intermediate_size=32, shared_expert_intermediate_size=48, num_experts=experts,
+                                         num_experts_per_tok=2)
+        network = hf.Qwen3_5MoeForCausalLM(config)
+    else:
+        network = hf.Qwen3_5ForCausalLM(hf.Qwen3_5TextConfig(**SHARED, **sizes))
+
+    def tiled(array):
+        """Heads that share a key apart from each other, not side by side."""
+        return array.reshape(key_heads, value_heads // key_heads, -1, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)
+
+    def more(block):
+        block = {name.removeprefix("linear_attn."): array for name, array in block.items()}
+        tensors = {}
+        if "A_log" in block:
+            shared = 2 * key * key_heads
+            qkv, conv = block["in_proj_qkv.weight"], block["conv1d.weight"][:, 0]
+            tensors |= {"attn_qkv.weight": np.concatenate([qkv[:shared], tiled(qkv[shared:])]),
+                        "attn_gate.weight": tiled(block["in_proj_z.weight"]), "ssm_beta.weight": tiled(block["in_proj_b.weight"]),
+                        "ssm_alpha.weight": tiled(block["in_proj_a.weight"]), "ssm_a": -np.exp(tiled(block["A_log"])),
+                        "ssm_dt.bias": tiled(block["dt_bias"]), "ssm_out.weight": tiled(block["out_proj.weight"].T).T,
+                        "ssm_conv1d.weight": np.concatenate([conv[:shared], tiled(conv[shared:])])}
+        if moe:
+            both = block["mlp.experts.gate_up_proj"]
+            tensors |= {"ffn_gate_exps.weight": both[:, :32], "ffn_up_exps.weight": both[:, 32:],
+                        "ffn_down_exps.weight": block["mlp.experts.down_proj"]}
+        return tensors
+
+    return Model(keys["architecture"], network, keys, names, OUTER, gain=1, more=more)
+
+
+def qwen35moe():
+    return qwen35(moe=True)
+
+
+def nemotron_h(moe=False):
+    blocks = ["linear_attention", "moe" if moe else "mlp", "full_attention", "linear_attention" if moe else "mlp"]
+    sizes = {name: size for name, size in SHARED.items() if name != "num_hidden_layers"}
+    config = hf.NemotronHConfig(**sizes, layers_block_type=blocks, num_key_value_heads=KV_HEADS, head_dim=WIDTH // HEADS, mamba_num_heads=4,
+                                mamba_head_dim=INNER // 4, n_groups=2, ssm_state_size=16, chunk_size=16, expand=2, n_routed_experts=8,
+                                num_experts_per_tok=2, moe_intermediate_size=48, moe_shared_expert_intermediate_size=32, n_shared_experts=1,
+                                n_group=4, topk_group=4, routed_scaling_factor=2.5)
+    hidden = 48 if moe else HIDDEN
+    keys = {"architecture": "nemotron_h_moe" if moe else "nemotron_h", "feed_forward_length": [hidden * (kind in ("moe", "mlp")) for kind in blocks],
+            "attention.head_count_kv": [KV_HEADS * (kind == "full_attention") for kind in blocks], "attention.layer_norm_epsilon": 1e-5,
+            "attention.key_length": WIDTH // HEADS, "attention.value_length": WIDTH // HEADS, "ssm.conv_kernel": 4, "ssm.inner_size": INNER,
+            "ssm.state_size": 16, "ssm.time_step_rank": 4, "ssm.group_count": 2}
+    if moe:
+        keys |= {"expert_count": 8, "expert_used_count": 2, "expert_feed_forward_length": 48, "expert_shared_feed_forward_length": 32,
+                 "expert_weights_norm": True, "expert_weights_scale": 2.5, "expert_group_count": 4}
+    names = {"norm": "attn_norm", "mixer.in_proj": "ssm_in", "mixer.out_proj": "ssm_out", "mixer.up_proj": "ffn_up",
+             "mixer.down_proj": "ffn_down", "mixer.q_proj": "attn_q", "mixer.k_proj": "attn_k", "mixer.v_proj": "attn_v",
+             "mixer.o_proj": "attn_output", "mixer.gate": "ffn_gate_inp", "mixer.shared_experts.up_proj": "ffn_up_shexp",
+             "mixer.shared_experts.down_proj": "ffn_down_shexp"}
+    outer = {"model.embeddings.weight": "token_embd.weight", "model.norm_f.weight": "output_norm.weight", "lm_head.weight": "output.weight"}
+
+    def more(block):
+        tensors = head_states(block, "mixer") if "mixer.A_log" in block else {}
+        if "mixer.experts.up_proj" in block:
+            tensors |= {"ffn_up_exps.weight": block["mixer.experts.up_proj"], "ffn_down_exps.weight": block["mixer.experts.down_proj"],
+                        "exp_probs_b.bias": block["mixer.gate.e_score_correction_bias"]}
+        return tensors
+
+    network = hf.NemotronHForCausalLM(config)
+    for layer in network.model.layers:
+        # A least step is for the initialization alone: the code that was published with the models has none.
+        if hasattr(layer.mixer, "time_step_limit"):
+            layer.mixer.time_step_limit = (0.0, float("inf"))
+    return Model(keys["architecture"], network, keys, {f"model.layers.{{}}.{k}": v for k, v in names.items()}, outer, more=more)
+
+
+def nemotron_h_moe():
+    return nemotron_h(moe=True)
 
 
 def jamba():
@@ -510,7 +602,7 @@ def qwen3_embedding():
 
 MODELS = {maker.__name__: maker for maker in (
     gpt2, gptneox, cohere2, exaone4, glm4, mamba, falcon_mamba, mamba2, qwen3next, qwen3next_by_head, jamba, granitehybrid, falcon_h1,
-    bert, nomic_bert, jina_bert_v2, modern_bert, gemma_embedding, qwen3_embedding)}
+    qwen35, qwen35moe, nemotron_h, nemotron_h_moe, bert, nomic_bert, jina_bert_v2, modern_bert, gemma_embedding, qwen3_embedding)}
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or MODELS:
