@@ -202,20 +202,23 @@ fn slices_of_time() {
     }
 }
 
-/// Under a deadline units of work are smaller: what was begun with them is finished with them.
+/// Under a deadline units of work are smaller, and serve a part of the tokens where rows are long: what was begun with them is
+/// finished with them.
 #[test]
 fn slices_and_whole_steps() {
-    let model = open(&common::synthetic_model("tiny", "Q4_K"), cpu::detect(), 2, Precision::High);
-    let tokens = prompt(&model);
-    let want = logits(&model, 64, &tokens);
-    for slices in [1, 2, 7, 20, 50, 51, 52, 53] {
-        let mut session = session(&model, 64);
-        session.append(&tokens).unwrap();
-        for _ in 0..slices {
-            assert_eq!(session.step_for(Duration::ZERO).unwrap(), Event::Pending);
+    for (shape, batch, all_slices) in [("tiny", 64, &[1, 2, 7, 20, 50, 51, 52, 53][..]), ("short", 300, &[1, 100, 333, 1000])] {
+        let model = open(&common::synthetic_model(shape, "Q4_K_M"), cpu::detect(), 2, Precision::High);
+        let tokens = prompt(&model);
+        let want = logits(&model, batch, &tokens);
+        for &slices in all_slices {
+            let mut session = session(&model, batch);
+            session.append(&tokens).unwrap();
+            for _ in 0..slices {
+                assert_eq!(session.step_for(Duration::ZERO).unwrap(), Event::Pending);
+            }
+            session.eval().unwrap();
+            assert!(bits(&session) == want, "{shape}, {slices} slices");
         }
-        session.eval().unwrap();
-        assert!(bits(&session) == want, "{slices} slices");
     }
 }
 

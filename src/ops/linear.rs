@@ -105,6 +105,18 @@ const UNIT_ROWS: usize = 32;
 /// Kernels work on several rows at once; units are multiples of this.
 const ROW_STEP: usize = 16;
 
+/// Multiplications of a work unit, at most, for between units a pass can be stopped; and of a small one.
+const UNIT_WORK: usize = 96 << 20;
+const SMALL_WORK: usize = 6 << 20;
+/// Kernels work on several tokens at once, too.
+const TOKEN_STEP: usize = 16;
+
+/// Tokens that a work unit serves.
+fn unit_tokens(machine: Machine, tokens: usize, depth: usize) -> usize {
+    let (rows, work) = if machine.pace.small_units() { (ROW_STEP, SMALL_WORK) } else { (UNIT_ROWS, UNIT_WORK) };
+    (work / (rows * depth.max(1)) / TOKEN_STEP).max(1).saturating_mul(TOKEN_STEP).min(tokens.max(1))
+}
+
 /// Elements of a unit of [`softcap`].
 const SOFTCAP_UNIT: usize = 4096;
 
@@ -187,7 +199,7 @@ pub fn linear<'a>(
     // An array, because a pass allocates nothing.
     let mut jobs = [const { None::<Job> }; MAX_PARTS];
     let mut parts = parts.into_iter();
-    let (mut units, mut elements) = (0, 0);
+    let (mut units, mut elements, mut together) = (0, 0, tokens);
     for (job, part) in jobs.iter_mut().zip(&mut parts) {
         let Part { weights, bias, scale, out, residual } = part;
         assert_eq!(out.len(), tokens * weights.rows, "product output");
@@ -196,8 +208,9 @@ pub fn linear<'a>(
         let row_bytes = weights.bytes.len() / weights.rows;
         let cut = Cut::new(machine, weights.rows, row_bytes, tokens);
         let (out, residual) = (Shared::new(out), residual.map(Shared::new));
+        together = unit_tokens(machine, tokens, weights.depth);
         *job = Some(Job { weights, bias, scale, out, residual, cut, first_unit: units });
-        units += cut.units();
+        units += cut.units() * tokens.div_ceil(together);
         elements += tokens * weights.rows * weights.depth;
     }
     assert!(parts.next().is_none(), "at most {MAX_PARTS} products share an input");
@@ -219,21 +232,30 @@ pub fn linear<'a>(
         let Some(job) = jobs.iter().rev().flatten().find(|job| job.first_unit <= unit) else { return };
         let Weights { dtype, bytes, rows: total_rows, scale, .. } = job.weights;
         let row_bytes = bytes.len() / total_rows;
-        let (first, count) = job.cut.unit(unit - job.first_unit);
+        let parts = tokens.div_ceil(together);
+        let (unit, part) = ((unit - job.first_unit) / parts, (unit - job.first_unit) % parts);
+        let (first, count) = job.cut.unit(unit);
+        let served = part * together..tokens.min((part + 1) * together);
+        let per_row = depth.div_ceil(BLOCK);
         let args = MatmulArgs {
             weights: &bytes[first * row_bytes..(first + count) * row_bytes],
             rows: count,
             depth,
-            tokens,
-            input: if job.weights.is_float() { Input::Float(rows) } else { Input::Quantized(blocks, machine.precision) },
-            out: job.out.window(first, total_rows),
+            tokens: served.len(),
+            input: if job.weights.is_float() {
+                Input::Float(&rows[served.start * depth..served.end * depth])
+            } else {
+                Input::Quantized(&blocks[served.start * per_row..served.end * per_row], machine.precision)
+            },
+            out: job.out.window(served.start * total_rows + first, total_rows),
         };
-        // SAFETY: `out` holds `tokens` rows of `total_rows`, and columns `first..first + count` belong to this unit alone.
+        // SAFETY: `out` holds `tokens` rows of `total_rows`; of those that are served, columns `first..first + count` belong to
+        // this unit alone.
         unsafe { machine.kernels.matmul(dtype, &args) };
         if job.bias.is_none() && job.residual.is_none() && job.scale == 1.0 && scale == 1.0 {
             return;
         }
-        for token in 0..tokens {
+        for token in served {
             // SAFETY: as above: these columns are this unit's.
             let out = unsafe { job.out.part(token * total_rows + first, count) };
             if scale != 1.0 {
