@@ -6,6 +6,7 @@
 use chord::ffi::answer::*;
 use chord::ffi::chat::*;
 use chord::ffi::error::*;
+use chord::ffi::handles::*;
 use chord::ffi::model::*;
 use chord::ffi::model_info::*;
 use chord::ffi::model_options::*;
@@ -175,13 +176,24 @@ unsafe extern "C" fn hear(_: chord_log_level, message: *const c_char, user_data:
     assert!(!message.is_null() && user_data.is_null());
 }
 
+/// Stops what takes long.
+unsafe extern "C" fn hear_work(done: u64, total: u64, _: *mut c_void) -> bool {
+    assert!(done <= total);
+    done < 1 << 20
+}
+
+unsafe extern "C" fn run(function: Option<unsafe extern "C" fn(*mut c_void)>, task: *mut c_void, count: usize, _: *mut c_void) {
+    // SAFETY: as the contract of runners has it.
+    (0..count).for_each(|_| unsafe { function.expect("a function")(task) });
+}
+
 impl World {
     /// One call of the function with this number.
     unsafe fn step(&mut self, u: &mut Unstructured) -> Result<()> {
         let mut size = 0;
         // SAFETY: pointers are NULL or what the calls ask for; handles may be anything.
         unsafe {
-            match u.int_in_range(0..=74)? {
+            match u.int_in_range(0..=76)? {
                 0 => {
                     assert!(!chord_version().is_null() && !chord_cpu_level().is_null());
                     chord_abi_version();
@@ -447,6 +459,18 @@ impl World {
                     self.call(u, |err| chord_session_options_set_pooling(options, pooling, err))?;
                     self.call(u, |err| chord_session_options_set_unit_length(options, unit, err))?;
                 }
+                74 => {
+                    let (options, nice) = (self.pick(u, MODEL_OPTIONS)?, u.int_in_range(-25..=25)?);
+                    self.call(u, |err| chord_model_options_set_thread_priority(options, nice, err))?;
+                    let runner = if u.arbitrary()? { Some(run as _) } else { None };
+                    self.call(u, |err| chord_model_options_set_runner(options, runner, ptr::null_mut(), err))?;
+                }
+                75 => {
+                    let (options, session_options) = (self.pick(u, MODEL_OPTIONS)?, self.pick(u, SESSION_OPTIONS)?);
+                    let work = if u.arbitrary()? { Some(hear_work as _) } else { None };
+                    self.call(u, |err| chord_model_options_set_progress(options, work, ptr::null_mut(), err))?;
+                    self.call(u, |err| chord_session_options_set_progress(session_options, work, ptr::null_mut(), err))?;
+                }
                 _ => {
                     // Into a folder that is not there: all but the last step.
                     let (path, name, options) = (path(u)?, string(u)?, self.pick(u, QUANTIZE_OPTIONS)?);
@@ -506,5 +530,6 @@ fuzz_target!(|input: &[u8]| {
         world.handles[MODELS].push(model.addr());
         while !u.is_empty() && world.step(u).is_ok() {}
         world.end();
+        assert_eq!(chord_handle_count(chord_handle_kind::CHORD_HANDLE_KIND_ANY), 0);
     }
 });
