@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "common.h"
 
+#include <sys/resource.h>
 #include <time.h>
 
 static const char help[] =
@@ -15,6 +16,7 @@ static const char help[] =
     "  --repeat N        runs of each measurement (default 3)\n"
     "  --batch N         tokens evaluated at once (0: the library's default)\n"
     "  --resident        measure when all weights are in memory of the process\n"
+    "  --mapped-limit N  keep at most N MiB of mapped weights in memory, and say what is read from storage\n"
     "  --threads N, --level NAME, --precision high|fast\n"
     "  --json            print one JSON object instead of a table\n"
     "  --quiet           no progress on standard error\n";
@@ -31,6 +33,13 @@ static double now(void)
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Bytes that this process has had read from storage. */
+static double read_bytes(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) ? 0 : 512.0 * (double)usage.ru_inblock;
 }
 
 static struct lengths parse_lengths(const char *program, const char *text)
@@ -70,6 +79,7 @@ struct measurement {
     const char *name;
     uint32_t tokens, depth;
     double rates[MAX_REPEAT]; /* tokens per second, ascending */
+    double read;              /* bytes read from storage per token of the last run */
     uint32_t repeat;
 };
 
@@ -82,10 +92,12 @@ static void measure(const char *program, chord_session *session, const chord_mod
         if (!quiet) fprintf(stderr, "\r%s %u at depth %u: run %u of %u ", m->name, m->tokens, m->depth, run, m->repeat);
         if (chord_session_rewind(session, 0, &err)) fail(program, err);
         eval(program, session, model, m->depth);
+        m->read = read_bytes();
         start = now();
         if (strcmp(m->name, "prefill") == 0) eval(program, session, model, m->tokens);
         else for (i = 0; i < m->tokens; i++) eval(program, session, model, 1);
         if (run) m->rates[run - 1] = (double)m->tokens / (now() - start);
+        m->read = (read_bytes() - m->read) / m->tokens;
     }
     if (!quiet) fputs("\r\033[K", stderr);
     qsort(m->rates, m->repeat, sizeof *m->rates, ascending);
@@ -128,8 +140,8 @@ static void print_json(const char *path, const chord_model *model, const char *p
     printf(", \"cpu_level\": \"%s\", \"threads\": %zu, \"precision\": \"%s\", \"open_seconds\": %.6f, \"results\": [",
            chord_model_cpu_level(model), chord_model_threads(model), precision, open_seconds);
     for (i = 0; i < measurements; i++) {
-        printf("%s\n  {\"test\": \"%s\", \"tokens\": %u, \"depth\": %u, \"tokens_per_second\": %.3f, \"runs\": [", i ? "," : "",
-               list[i].name, list[i].tokens, list[i].depth, median(&list[i]));
+        printf("%s\n  {\"test\": \"%s\", \"tokens\": %u, \"depth\": %u, \"tokens_per_second\": %.3f, \"read_bytes_per_token\": %.0f, \"runs\": [",
+               i ? "," : "", list[i].name, list[i].tokens, list[i].depth, median(&list[i]), list[i].read);
         for (run = 0; run < list[i].repeat; run++) printf("%s%.3f", run ? ", " : "", list[i].rates[run]);
         fputs("]}", stdout);
     }
@@ -142,7 +154,7 @@ int main(int argc, char **argv)
     struct lengths prompts = {{512}, 1}, depths = {{0}, 1};
     struct measurement list[2 * MAX_LENGTHS];
     const char *path = NULL, *precision = "high", *value;
-    uint32_t decode = 64, repeat = 3, batch = 0, longest = 0;
+    uint32_t decode = 64, repeat = 3, batch = 0, longest = 0, limit = 0;
     bool json = false, quiet = false, resident = false;
     size_t measurements = 0, j;
     double start, open_seconds;
@@ -162,6 +174,7 @@ int main(int argc, char **argv)
         else if ((value = option("--decode", argc, argv, &i))) decode = count(argv[0], value);
         else if ((value = option("--repeat", argc, argv, &i))) repeat = count(argv[0], value);
         else if ((value = option("--batch", argc, argv, &i))) batch = count(argv[0], value);
+        else if ((value = option("--mapped-limit", argc, argv, &i))) limit = count(argv[0], value);
         else if (strcmp(argv[i], "--resident") == 0) resident = true;
         else if (strcmp(argv[i], "--json") == 0) json = true;
         else if (strcmp(argv[i], "--quiet") == 0) quiet = true;
@@ -185,6 +198,7 @@ int main(int argc, char **argv)
     }
 
     if (resident && chord_model_options_set_resident(options.model, true, &err)) fail(argv[0], err);
+    if (chord_model_options_set_mapped_limit(options.model, (uint64_t)limit << 20, &err)) fail(argv[0], err);
     start = now();
     if (chord_model_open(path, options.model, &model, &err)) fail(argv[0], err);
     open_seconds = now() - start;
@@ -203,8 +217,10 @@ int main(int argc, char **argv)
         printf("%-8s %8s %8s %12s %12s\n", "test", "tokens", "depth", "tokens/s", "spread");
         for (j = 0; j < measurements; j++) {
             const struct measurement *m = &list[j];
-            printf("%-8s %8u %8u %12.2f %11.1f%%\n", m->name, m->tokens, m->depth, median(m),
+            printf("%-8s %8u %8u %12.2f %11.1f%%", m->name, m->tokens, m->depth, median(m),
                    100 * (m->rates[repeat - 1] - m->rates[0]) / median(m));
+            if (limit) printf("  %.1f MB read from storage per token", m->read / 1e6);
+            putchar('\n');
         }
     }
     chord_session_free(session);

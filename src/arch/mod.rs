@@ -6,6 +6,7 @@ mod params;
 mod pass;
 mod program;
 mod recurrent;
+mod stream;
 mod weights;
 
 mod bert;
@@ -51,6 +52,7 @@ mod starcoder2;
 pub use params::Params;
 pub use pass::{Pass, Scratch, Segment};
 pub use program::{Op, Program};
+pub use stream::Stream;
 
 use crate::error::{Error, Result};
 use crate::gguf::File;

@@ -1,6 +1,7 @@
 //! One run of a program over a batch of segments: prefill, decode and several sessions at once are the same path.
 
 use super::program::{Input, Op, Program, Register, Rope};
+use super::stream::Stream;
 use crate::error::Result;
 use crate::gguf::File;
 use crate::kv::{Cache, LayerCache, Layers};
@@ -76,6 +77,8 @@ pub struct Pass<'a> {
     pub program: &'a Program,
     /// Where the weights are.
     pub file: &'a File,
+    /// How they come through memory that does not hold them all.
+    pub stream: Option<&'a Stream>,
     /// What to run on.
     pub machine: Machine<'a>,
     /// Where to compute.
@@ -104,7 +107,10 @@ impl Pass<'_> {
             }
             match pace.step().checked_sub(1) {
                 None => self.angles(segments),
-                Some(op) => self.step(&ops[op], segments, tokens),
+                Some(op) => {
+                    self.stream.iter().for_each(|stream| stream.enter(self.file, self.machine.pool, op));
+                    self.step(&ops[op], segments, tokens);
+                }
             }
             if pace.stopped() {
                 return Some(pace.progress());

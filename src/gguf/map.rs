@@ -8,8 +8,8 @@ use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A multiple of every page size in use.
-const PAGE: usize = 64 * 1024;
+/// What the system reads ahead for one hint, at least where storage takes requests of a usual size.
+const READ_AHEAD: usize = 1 << 20;
 
 /// Bytes of a file that are read at a time.
 const PART: usize = 1 << 20;
@@ -106,12 +106,35 @@ impl Storage {
     /// Tells the system that a mapped range will not be needed soon: its pages leave the memory of this process.
     pub(super) fn release(&self, range: Range<usize>) {
         if let Storage::Mapped(Mapped { map, .. }) = self {
-            // Only pages that lie wholly inside; what goes wrong with a hint does not matter.
-            let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
-            if start < end {
-                // SAFETY: a read-only mapping of a file: pages that are touched again come back as they were.
-                let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+            // What goes wrong with a hint does not matter.
+            // SAFETY: a read-only mapping of a file: pages that are touched again come back as they were.
+            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+        }
+    }
+
+    /// Lets the system begin to read a mapped range that will be needed soon.
+    pub(super) fn read_ahead(&self, range: Range<usize>) {
+        if let Storage::Mapped(Mapped { map, .. }) = self {
+            // Where hints are not to be had, pages are read when they are touched. Of a long range the system takes only what it
+            // reads ahead by itself.
+            #[cfg(unix)]
+            for start in range.clone().step_by(READ_AHEAD) {
+                let _ = map.advise_range(memmap2::Advice::WillNeed, start, READ_AHEAD.min(range.end - start));
             }
+            #[cfg(not(unix))]
+            let _ = (map, range);
+        }
+    }
+
+    /// As [`Storage::release`], and out of the memory of the system, too, unless another process maps the range.
+    pub(super) fn forget(&self, range: Range<usize>) {
+        self.release(range.clone());
+        #[cfg(target_os = "linux")]
+        if let Storage::Mapped(Mapped { file, .. }) = self {
+            use std::os::fd::AsRawFd;
+            let (start, len) = (range.start as libc::off_t, range.len() as libc::off_t);
+            // SAFETY: a hint about an open file.
+            let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), start, len, libc::POSIX_FADV_DONTNEED) };
         }
     }
 

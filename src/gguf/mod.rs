@@ -15,6 +15,7 @@ mod map;
 mod metadata;
 mod resident;
 mod split;
+mod stream;
 mod value;
 mod write;
 

@@ -14,7 +14,7 @@ pub use options::ModelOptions;
 pub use progress::ProgressSink;
 pub use quantize::{QuantizeOptions, QuantizedTensor, quantize};
 
-use crate::arch::{self, Op, Program};
+use crate::arch::{self, Op, Program, Stream};
 use crate::chat::Template;
 use crate::cpu::Level;
 use crate::error::{Error, Result};
@@ -46,6 +46,8 @@ pub struct Model {
 pub struct Engine {
     /// The forward pass.
     pub program: Program,
+    /// How its weights come through memory, where that is limited.
+    pub stream: Option<Stream>,
     /// The inner loops.
     pub kernels: Kernels,
     /// The threads.
@@ -297,7 +299,14 @@ impl Engine {
     fn new(file: &File, options: &ModelOptions) -> Result<Engine> {
         let kernels = Kernels::for_level(options.level());
         let program = arch::build(file, &kernels)?;
+        let stream = match options.mapped_limit {
+            Some(_) if options.resident => {
+                return Err(Error::InvalidArgument("a limit for mapped weights and resident ones: choose one of them".into()));
+            }
+            Some(limit) if !options.copy => Stream::new(&program, limit),
+            _ => None,
+        };
         let pool = Pool::with(options.threads(), &options.staff())?;
-        Ok(Engine { program, kernels, pool, precision: options.precision })
+        Ok(Engine { program, stream, kernels, pool, precision: options.precision })
     }
 }

@@ -20,6 +20,7 @@ pub struct ModelOptions {
     pub(super) progress: Option<ProgressSink>,
     pub(super) runner: Option<Runner>,
     pub(super) priority: Option<i32>,
+    pub(super) mapped_limit: Option<usize>,
     pub(super) log: Option<LogSink>,
 }
 
@@ -83,6 +84,12 @@ impl ModelOptions {
     /// The most bytes of private memory that the model and the sessions on it may take together, as plans count them; 0: no limit.
     pub fn set_memory_budget(&mut self, bytes: u64) {
         self.memory_budget = (bytes > 0).then(|| usize::try_from(bytes).unwrap_or(usize::MAX));
+    }
+
+    /// The most bytes of mapped weights that are kept in memory, but no less than what three neighbouring products need: the others
+    /// are read ahead of their use in every pass, and dropped behind it. 0: the system decides.
+    pub fn set_mapped_limit(&mut self, bytes: u64) {
+        self.mapped_limit = (bytes > 0).then(|| usize::try_from(bytes).unwrap_or(usize::MAX));
     }
 
     /// The memory budget.

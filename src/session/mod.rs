@@ -235,7 +235,8 @@ impl Session {
                 !refused.get()
             };
             let watch = sink.is_some().then_some(&tell as &dyn Fn(usize, usize) -> bool);
-            let pass = Pass { program: &engine.program, file: model.file(), machine, scratch: &mut self.scratch, watch };
+            let (program, stream) = (&engine.program, engine.stream.as_ref());
+            let pass = Pass { program, file: model.file(), stream, machine, scratch: &mut self.scratch, watch };
             let (tokens, cache, embedding) = (&self.tokens[start..end], &mut self.cache, self.embedding.as_mut());
             if let Some(progress) = pass.run(&mut [Segment { tokens, cache, last, logits, embedding }]) {
                 self.stopped = Some((end, progress));

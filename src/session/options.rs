@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::kv::KvType;
-use crate::ops::Pooling;
 use crate::model::ProgressSink;
+use crate::ops::Pooling;
 use crate::sampling::SamplerOptions;
 
 /// Options of [`super::Session::new`].

@@ -46,6 +46,7 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_model_options_set_vocab_only(model_options, true, &err));
         INVALID(chord_model_options_set_copy(model_options, true, &err));
         INVALID(chord_model_options_set_resident(model_options, true, &err));
+        INVALID(chord_model_options_set_mapped_limit(model_options, 1, &err));
         INVALID(chord_model_options_set_default_pre_tokenizer(model_options, true, &err));
         INVALID(chord_model_options_set_memory_budget(model_options, 1, &err));
         INVALID(chord_model_options_set_log(model_options, NULL, NULL, &err));
