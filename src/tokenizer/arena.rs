@@ -99,6 +99,13 @@ struct Slot {
     index: u32,
 }
 
+/// A string that is looked up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Probe {
+    key: u64,
+    start: usize,
+}
+
 /// Marks keys that are only hashes; its place is that of the length of a short string.
 const LONG: u64 = 0xff << 56;
 
@@ -130,14 +137,32 @@ impl Index {
 
     /// The key of `string` and the slot where the search for it begins.
     #[inline]
-    fn key(&self, string: &[u8]) -> (u64, usize) {
+    pub(super) fn probe(&self, string: &[u8]) -> Probe {
         match pack(string) {
-            Some(key) => (key, self.hasher.hash_one(key) as usize),
+            Some(key) => Probe { key, start: self.hasher.hash_one(key) as usize },
             None => {
                 let hash = self.hasher.hash_one(string);
-                (LONG | hash, hash as usize)
+                Probe { key: LONG | hash, start: hash as usize }
             }
         }
+    }
+
+    /// Loads where the search begins: such loads run side by side when nothing depends on them.
+    #[inline]
+    pub(super) fn touch(&self, probe: Probe) -> u64 {
+        self.first(probe).map_or(0, |slot| slot.key)
+    }
+
+    /// Loads the string that the search is likely to compare with.
+    #[inline]
+    pub(super) fn touch_string(&self, arena: &Arena, probe: Probe) -> u64 {
+        let slot = self.first(probe).filter(|slot| slot.key == probe.key && probe.key >= LONG);
+        slot.and_then(|slot| arena.get(slot.index)?.first()).map_or(0, |&byte| u64::from(byte))
+    }
+
+    #[inline]
+    fn first(&self, probe: Probe) -> Option<&Slot> {
+        self.slots.get(probe.start & self.slots.len().wrapping_sub(1))
     }
 
     /// Adds string `index` of `arena`; of equal strings the first stays. Empty strings are not added.
@@ -152,7 +177,7 @@ impl Index {
         if self.len >= self.slots.len() / 2 {
             return Err(Error::Internal("the index of a vocabulary is full".into()));
         }
-        let (key, start) = self.key(string);
+        let Probe { key, start } = self.probe(string);
         let mask = self.slots.len() - 1;
         let free = (start..).map(|place| place & mask).find(|&place| self.slots[place].key == 0);
         if let Some(slot) = free.and_then(|place| self.slots.get_mut(place)) {
@@ -165,7 +190,13 @@ impl Index {
     /// The index of the string equal to `string`.
     #[inline]
     pub(super) fn get(&self, arena: &Arena, string: &[u8]) -> Option<u32> {
-        let (key, start) = self.key(string);
+        self.find(arena, string, self.probe(string))
+    }
+
+    /// As [`Index::get`], with what [`Index::probe`] says of the string.
+    #[inline]
+    pub(super) fn find(&self, arena: &Arena, string: &[u8], probe: Probe) -> Option<u32> {
+        let Probe { key, start } = probe;
         let mask = self.slots.len().wrapping_sub(1);
         let mut place = start;
         // Half of the slots are empty: the search ends.

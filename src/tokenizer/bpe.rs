@@ -1,21 +1,21 @@
 //! Byte-pair encoding (Sennrich et al. 2016): text is split into words by the pre-tokenizer, and within each word the bytes
 //! (Radford et al. 2019) or characters merge by the rank of the pair.
 
-use std::collections::HashMap;
+use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
-use super::arena::{Arena, Index};
+use super::arena::{Arena, Index, Probe};
 use super::byte_level;
 use super::definition::Definition;
 use super::marks::Marks;
 use super::merge::{Merge, Merger, Merges, NONE, Symbol};
+use super::pairs::Pairs;
 use super::pre::{Alphabet, PreTokenizer};
 use super::split::Splitter;
 use super::vocab::Vocab;
 use super::word::{WholeWords, Words, character_length, push};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The tokenizer.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Bpe {
     /// Tokens by [`strings`].
     index: Index,
     whole: WholeWords,
-    pairs: HashMap<(u32, u32), Merge, RandomState>,
+    pairs: Pairs,
     bytes: [u32; 256],
     splitter: Splitter,
     pre: &'static PreTokenizer,
@@ -103,43 +103,78 @@ impl Bpe {
     }
 }
 
+/// A merge whose sides are being looked up.
+struct Candidate {
+    rank: u32,
+    /// Where its sides begin, meet and end in the buffer.
+    sides: [usize; 3],
+    probes: [Probe; 2],
+}
+
+/// Merges that are looked up together. Tables of this size are in no near cache: what a look-up waits for is memory, and
+/// the waits of many run side by side if all are begun before the first is finished.
+const BATCH: usize = 32;
+
 /// The merges by pair of tokens.
-fn pairs(definition: &Definition, strings: &Arena, index: &Index) -> Result<HashMap<(u32, u32), Merge, RandomState>> {
-    let mut pairs: HashMap<_, _, RandomState> = HashMap::default();
-    pairs.try_reserve(definition.merges.len()).map_err(|_| Error::OutOfMemory)?;
-    let mut sides = Arena::default();
-    let mut last = 0;
-    for (rank, merge) in (0..).zip(&definition.merges) {
-        definition.tick(rank as usize)?;
-        // Tokens never hold a space, but the left one may be a mark that reads like one.
-        let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ').map(|at| at + 1) else { continue };
-        let append = |side: &[u8], sides: &mut Arena| match definition.pre.alphabet {
-            Alphabet::Bytes => byte_level::decode(side, sides),
-            Alphabet::Marked | Alphabet::Spaceless => sides.extend(side).map(|()| true),
-        };
-        let whole = append(&merge[..space], &mut sides)?;
-        let middle = sides.pending().len();
-        let whole = whole && append(&merge[space + 1..], &mut sides)?;
-        let both = sides.pending();
-        // Merges mostly stand in the order of the tokens that they form: look there before searching.
-        let guess = [last, last + 1].into_iter().find(|&id| strings.get(id) == Some(both));
-        let find = |text| index.get(strings, text);
-        if whole
-            && let (Some(left), Some(right), Some(id)) =
-                (find(&both[..middle]), find(&both[middle..]), guess.or_else(|| find(both)))
-        {
-            last = id;
-            pairs.entry((left, right)).or_insert(Merge { rank, id });
+fn pairs(definition: &Definition, strings: &Arena, index: &Index) -> Result<Pairs> {
+    let mut pairs = Pairs::with_capacity(definition.merges.len())?;
+    let mut buffer = Arena::default();
+    let mut candidates: Vec<Candidate> = Vec::with_capacity(BATCH);
+    let mut found: Vec<((u32, u32), Merge)> = Vec::with_capacity(BATCH);
+    let (mut rank, mut last) = (0, 0);
+    for batch in definition.merges.chunks(BATCH) {
+        buffer.discard();
+        candidates.clear();
+        for merge in batch {
+            candidates.extend(candidate(merge, rank, definition.pre.alphabet, index, &mut buffer)?);
+            rank += 1;
         }
-        sides.discard();
+        let probes = || candidates.iter().flat_map(|candidate| candidate.probes);
+        black_box(probes().fold(0, |sum, probe| sum ^ index.touch(probe)));
+        black_box(probes().fold(0, |sum, probe| sum ^ index.touch_string(strings, probe)));
+        found.clear();
+        for &Candidate { rank, sides: [start, middle, end], probes: [left, right] } in &candidates {
+            let bytes = buffer.pending();
+            let both = bytes.get(start..end).unwrap_or_default();
+            let find = |range: Range<usize>, probe| index.find(strings, bytes.get(range)?, probe);
+            // Merges mostly stand in the order of the tokens that they form: look there before searching.
+            let guess = [last, last + 1].into_iter().find(|&id| strings.get(id) == Some(both));
+            if let (Some(left), Some(right), Some(id)) =
+                (find(start..middle, left), find(middle..end, right), guess.or_else(|| index.get(strings, both)))
+            {
+                last = id;
+                found.push(((left, right), Merge { rank, id }));
+            }
+        }
+        black_box(found.iter().fold(0, |sum, &(pair, _)| sum ^ pairs.touch(pair)));
+        found.iter().try_for_each(|&(pair, merge)| pairs.insert(pair, merge))?;
     }
     Ok(pairs)
+}
+
+/// Appends the sides of a merge to the buffer, if they are written in the alphabet.
+fn candidate(merge: &[u8], rank: u32, alphabet: Alphabet, index: &Index, buffer: &mut Arena) -> Result<Option<Candidate>> {
+    // Tokens never hold a space, but the left one may be a mark that reads like one.
+    let Some(space) = merge.iter().skip(1).position(|&byte| byte == b' ').map(|at| at + 1) else { return Ok(None) };
+    let append = |side: &[u8], buffer: &mut Arena| match alphabet {
+        Alphabet::Bytes => byte_level::decode(side, buffer),
+        Alphabet::Marked | Alphabet::Spaceless => buffer.extend(side).map(|()| true),
+    };
+    let start = buffer.pending().len();
+    let whole = append(&merge[..space], buffer)?;
+    let middle = buffer.pending().len();
+    if !(whole && append(&merge[space + 1..], buffer)?) {
+        return Ok(None);
+    }
+    let (left, right) = buffer.pending()[start..].split_at(middle - start);
+    let probes = [left, right].map(|side| index.probe(side));
+    Ok(Some(Candidate { rank, sides: [start, middle, buffer.pending().len()], probes }))
 }
 
 impl Merges for Bpe {
     #[inline]
     fn merge(&self, _: &[u8], left: Symbol, right: Symbol) -> Option<Merge> {
-        self.pairs.get(&(left.id, right.id)).copied()
+        self.pairs.get((left.id, right.id))
     }
 }
 

@@ -18,8 +18,8 @@ pub struct Footprint {
 
 /// A slot of an [`super::arena::Index`], of which at most half are used.
 const SLOT: usize = 16;
-/// A pair of tokens with what it merges into, and a byte to find it by; at most seven of eight are used.
-const PAIR: usize = 16 + 1;
+/// A pair of tokens with what it merges into; at most three of four are used.
+const PAIR: usize = 16;
 /// A node of a trie. There are about as many as a quarter of the bytes of its strings, which share their beginnings.
 const NODE: usize = 12;
 /// The compiled patterns of a pre-tokenizer.
@@ -40,7 +40,7 @@ impl Footprint {
         // Texts and what they stand for, each with a table of ends, and the kinds.
         let vocab = 2 * (text + 4 * count) + count;
         let index = (2 * count).next_power_of_two() * SLOT;
-        let table = if merges > 0 { (merges * 8 / 7).next_power_of_two() * PAIR } else { 0 };
+        let table = if merges > 0 { (merges * 4 / 3 + 1).next_power_of_two() * PAIR } else { 0 };
         let (mut nodes, model) = (0, model(metadata)?);
         if matches!(model, Model::WordPiece | Model::Longest | Model::Unigram) {
             nodes = text / 4;

@@ -17,6 +17,7 @@ mod footprint;
 mod longest;
 mod marks;
 mod merge;
+mod pairs;
 mod pre;
 mod special;
 mod split;
