@@ -404,8 +404,8 @@ typedef void (*chord_task_function)(void *task);
  * as it likes, the calling one included, and returns when those calls have returned. What it leaves over the calling thread does
  * itself afterwards. This happens some hundred times for a token, so it must be quick.
  *
- * It runs on the threads that make calls on sessions; those of one model take turns. Nothing may unwind out of it, and
- * function(task) must not be called after the model and its sessions are freed.
+ * It runs on the threads that make calls on sessions; those of one model take turns, so it must not itself evaluate a session of
+ * that model. Nothing may unwind out of it, and function(task) must not be called after the model and its sessions are freed.
  */
 typedef void (*chord_runner_callback)(chord_task_function function, void *task, size_t count, void *user_data);
 

@@ -56,8 +56,8 @@ pub type chord_task_function = Option<unsafe extern "C" fn(task: *mut c_void)>;
 /// as it likes, the calling one included, and returns when those calls have returned. What it leaves over the calling thread does
 /// itself afterwards. This happens some hundred times for a token, so it must be quick.
 ///
-/// It runs on the threads that make calls on sessions; those of one model take turns. Nothing may unwind out of it, and
-/// function(task) must not be called after the model and its sessions are freed.
+/// It runs on the threads that make calls on sessions; those of one model take turns, so it must not itself evaluate a session of
+/// that model. Nothing may unwind out of it, and function(task) must not be called after the model and its sessions are freed.
 pub type chord_runner_callback =
     Option<unsafe extern "C" fn(function: chord_task_function, task: *mut c_void, count: usize, user_data: *mut c_void)>;
 
