@@ -183,3 +183,18 @@ fn refusals_leave_no_file() {
     write(&input, &[], &[("blk.0.attn_q.weight", Dtype::F32, &[32, 8])], |_, i| if i == 70 { f32::NAN } else { 1.0 });
     refused(&input, &output, "Q4_0", "blk.0.attn_q.weight: row 2: weight 6 is NaN");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let folder = Folder::new("pipe");
+    let (input, pipe) = (folder.file("in.gguf"), folder.file("pipe"));
+    write_model(&input);
+    let name = std::ffi::CString::new(pipe.to_str().unwrap()).unwrap();
+    // SAFETY: a path.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    let error = run(&input, &pipe, "Q4_0", &QuantizeOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("pipe") && error.contains("not a regular file"), "{error}");
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo() && !folder.file("pipe.partial").exists());
+}

@@ -94,6 +94,10 @@ pub fn quantize(
         let what = format!("cannot write {}", path.display());
         move |source| Error::Io { what, source }
     };
+    // The new file takes the place of what is there: of a file, not of a device or a pipe.
+    if std::fs::metadata(output).is_ok_and(|there| !there.is_file()) {
+        return Err(io(output)(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+    }
     let out = std::fs::File::create(&partial).map_err(io(&partial))?;
     // The writer knows I/O errors alone; what else goes wrong waits here.
     let mut failure = None;
