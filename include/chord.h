@@ -663,13 +663,13 @@ chord_status chord_model_options_set_progress(chord_model_options *options,
 
 /**
  * Runs a model that is larger than memory: limits how much of its weights is kept in memory by the file mapping. In every pass
- * over the model the same part of the weights stays; the rest is read from storage ahead of its use and dropped behind it, so
- * the speed is that of storage: choose large batches. Results do not change. Without it the system decides, and when the
- * weights do not fit, it drops each just before it is needed again.
+ * over the model the same part of the weights stays; the rest is read from storage ahead of its use and dropped behind it.
+ * Results do not change. Less is read than when the system decides, which drops what was used longest ago, and other programs
+ * keep their memory; whether it is faster depends on the storage: measure both. Large batches read the weights less often.
  *
  * bytes: 0, the default, is no limit. What three neighbouring operations need is taken in any case; experts are not counted: of
  * them the system keeps those that are needed often. Memory that is shared with other processes on the same file stays with
- * them. Of no effect on a file that is copied; not together with chord_model_options_set_resident(): opening says so.
+ * them. Of no effect on a file that is copied or lies in memory; not together with chord_model_options_set_resident(): opening says so.
  */
 chord_status chord_model_options_set_mapped_limit(chord_model_options *options,
                                                   uint64_t bytes,

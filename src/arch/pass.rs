@@ -108,7 +108,9 @@ impl Pass<'_> {
             match pace.step().checked_sub(1) {
                 None => self.angles(segments),
                 Some(op) => {
-                    self.stream.iter().for_each(|stream| stream.enter(self.file, self.machine.pool, op));
+                    if let Some(stream) = self.stream.filter(|_| !pace.begun()) {
+                        stream.enter(self.file, self.machine.pool, op);
+                    }
                     self.step(&ops[op], segments, tokens);
                 }
             }

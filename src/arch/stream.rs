@@ -3,37 +3,35 @@
 //! A pass walks over the weights in one order, again and again, and each pass needs all of them. What the system would do by
 //! itself when they do not fit, which is to drop what was used longest ago, then drops everything just before it is needed.
 //! Here the same weights stay in every pass; of the others those ahead are being read while those before them are used, and
-//! what was used is dropped at once. Storage then reads as little as can be read, and all the time.
+//! what was used is dropped soon. Less is read, and other programs keep their memory. That it also takes less time is not said:
+//! benches/RESULTS.md has a storage that answers page faults faster than hints.
 
 use super::program::{Op, Program};
 use crate::gguf::{File, TensorInfo};
 use crate::threads::Pool;
-use std::ops::Range;
 
 /// Which operations of a program find their weights in memory, and what is to be done about those of the others.
 pub struct Stream {
+    /// For each operation, the tensors of its products.
+    tensors: Vec<Vec<TensorInfo>>,
     /// For each operation, what is to be done when it starts.
     hints: Vec<Vec<Hint>>,
 }
 
-/// What the system is told about a piece of a tensor.
+/// What the system is told about a tensor.
 struct Hint {
     /// Whether it will be needed soon, or not.
     read: bool,
-    tensor: TensorInfo,
-    bytes: Range<usize>,
+    /// Which tensor of which operation.
+    op: usize,
+    tensor: usize,
+    /// Pieces of the hints before this one, for the same operation.
+    first: usize,
 }
 
-/// Bytes of a hint: to find memory for them takes as long as to multiply them, so all threads share that.
+/// Bytes that the system is told about at a time: to find memory for them takes as long as to multiply them, so all threads
+/// share that.
 const PIECE: usize = 1 << 20;
-
-/// Hints for all of these tensors.
-fn pieces(read: bool, tensors: &[TensorInfo]) -> impl Iterator<Item = Hint> {
-    tensors.iter().flat_map(move |tensor| {
-        let starts = (0..tensor.len).step_by(PIECE);
-        starts.map(move |start| Hint { read, tensor: tensor.clone(), bytes: start..start + PIECE })
-    })
-}
 
 impl Stream {
     /// A stream that keeps at most `limit` bytes of the weights of products in memory, but no less than what three
@@ -49,25 +47,35 @@ impl Stream {
         }
         let plan = plan(&sizes, limit);
         let mut hints: Vec<Vec<Hint>> = tensors.iter().map(|_| Vec::new()).collect();
+        let mut pieces = vec![0; tensors.len()];
+        let mut tell = |start: usize, read: bool, op: usize| {
+            for (tensor, info) in tensors[op].iter().enumerate() {
+                hints[start].push(Hint { read, op, tensor, first: pieces[start] });
+                pieces[start] += info.len.div_ceil(PIECE);
+            }
+        };
         // What was read for the operation before the last one: pages of just now cannot be dropped without stopping all cores.
         let streamed: Vec<usize> = (0..plan.len()).filter(|&op| plan[op].is_some()).collect();
         for (i, &op) in streamed.iter().enumerate() {
-            hints[op].extend(pieces(false, &tensors[streamed[behind(i, streamed.len())]]));
+            tell(op, false, streamed[behind(i, streamed.len())]);
         }
         for (op, start) in plan.into_iter().enumerate().filter_map(|(op, start)| Some((op, start?))) {
-            hints[start].extend(pieces(true, &tensors[op]));
+            tell(start, true, op);
         }
-        Some(Stream { hints })
+        Some(Stream { tensors, hints })
     }
 
     /// An operation starts: reading of what will be needed soon begins, and what was used leaves memory.
     pub fn enter(&self, file: &File, pool: &Pool, op: usize) {
         let hints = &self.hints[op];
-        pool.run(0..hints.len(), &|| false, &|_, index| {
-            let Hint { read, tensor, bytes } = &hints[index];
-            match read {
-                true => file.read_ahead(tensor, bytes.clone()),
-                false => file.leave_behind(tensor, bytes.clone()),
+        let tensor = |hint: &Hint| &self.tensors[hint.op][hint.tensor];
+        let pieces = hints.last().map_or(0, |hint| hint.first + tensor(hint).len.div_ceil(PIECE));
+        pool.run(0..pieces, &|| false, &|_, piece| {
+            let Some(hint) = hints.iter().rev().find(|hint| hint.first <= piece) else { return };
+            let start = (piece - hint.first) * PIECE;
+            match hint.read {
+                true => file.read_ahead(tensor(hint), start..start + PIECE),
+                false => file.leave_behind(tensor(hint), start..start + PIECE),
             }
         });
     }

@@ -57,6 +57,12 @@ impl<'a> Pace<'a> {
         self.step.load(Ordering::Relaxed)
     }
 
+    /// Whether a part of the step at hand is done already.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.done_regions.load(Ordering::Relaxed) + self.done_units.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether the pass was stopped; what the step at hand should have written is incomplete.
     #[must_use]
     pub fn stopped(&self) -> bool {
