@@ -191,7 +191,7 @@ def compare(path, args):
     works += [({"decode": args.decode, "depth": n}, args.decode, f"decode at {n}") for n in args.depth]
     engines = [Worker(kind, path, args) for kind in ("chord", "peer")]
     names = [engine.about["name"] for engine in engines]
-    results, probes = [], []
+    results, probes = [], [read_rate(path, args.threads)]
     for request, count, label in works:
         rounds = []
         for turn in range(args.rounds):
