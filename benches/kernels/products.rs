@@ -1,0 +1,89 @@
+//! Weights times activations: one token, limited by reading weights, and many, limited by multiplying.
+
+use crate::report::{Limit, Report, Work};
+use crate::{bytes, floats};
+use chord::cpu::Level;
+use chord::kernels::{Input, Kernels, MatmulArgs, Window};
+use chord::quant::{ActBlock, BLOCK, Precision};
+use chord::tensor::Dtype;
+
+const DEPTH: usize = 2048;
+
+/// A product of `rows` times `tokens`.
+struct Product<'a> {
+    dtype: Dtype,
+    weights: &'a [u8],
+    rows: usize,
+    tokens: usize,
+    x: Vec<f32>,
+    out: Vec<f32>,
+}
+
+impl Product<'_> {
+    fn new(dtype: Dtype, weights: &[u8], rows: usize, tokens: usize) -> Product<'_> {
+        let weights = &weights[..rows * row_bytes(dtype)];
+        Product { dtype, weights, rows, tokens, x: floats(tokens * DEPTH), out: vec![0.0; rows * tokens] }
+    }
+
+    fn run(&mut self, kernels: &Kernels, blocks: &[ActBlock], precision: Precision) {
+        let input = if self.dtype.block_len() == 1 { Input::Float(&self.x) } else { Input::Quantized(blocks, precision) };
+        let (rows, tokens, out) = (self.rows, self.tokens, Window { ptr: self.out.as_mut_ptr(), stride: self.rows });
+        let args = MatmulArgs { weights: self.weights, rows, depth: DEPTH, tokens, input, out };
+        // SAFETY: `out` has `tokens` rows of `rows` values.
+        unsafe { kernels.matmul(self.dtype, &args) };
+    }
+
+    fn blocks(&self, kernels: &Kernels, precision: Precision) -> Vec<ActBlock> {
+        let mut blocks = vec![ActBlock::ZERO; self.tokens * DEPTH / BLOCK];
+        for (x, blocks) in self.x.chunks(DEPTH).zip(blocks.chunks_mut(DEPTH / BLOCK)) {
+            kernels.quantize(x, blocks, precision);
+        }
+        blocks
+    }
+}
+
+fn row_bytes(dtype: Dtype) -> usize {
+    dtype.row_bytes(DEPTH).expect("depth is whole blocks")
+}
+
+/// `mapped`: weights of any type, more than caches hold.
+pub fn all(report: &mut Report, levels: &[Kernels], mapped: &[u8]) {
+    for (kernels, &dtype) in levels.iter().flat_map(|kernels| Dtype::ALL.iter().map(move |dtype| (kernels, dtype))) {
+        if !kernels.supports(dtype) {
+            continue;
+        }
+        let scalar = kernels.level() == Level::Scalar;
+        let (float, row_bytes) = (dtype.block_len() == 1, row_bytes(dtype));
+        for (precision, halves) in [(Precision::High, 2), (Precision::Fast, 1)] {
+            let (name, halves) = match precision {
+                _ if float => (dtype.name().to_owned(), 1),
+                Precision::High => (format!("{dtype} high"), halves),
+                Precision::Fast => (format!("{dtype} fast"), halves),
+            };
+            if float && precision == Precision::Fast {
+                continue;
+            }
+            let size = if scalar { 1 << 18 } else { mapped.len() };
+            let mut product = Product::new(dtype, mapped, size / row_bytes, 1);
+            let blocks = product.blocks(kernels, precision);
+            let work = Work::new(Limit::Memory, product.weights.len());
+            report.measure("one-token", &name, kernels.level(), work, || product.run(kernels, &blocks, precision));
+
+            for tokens in [16, 128] {
+                let rows = if scalar { 16 * 16 / tokens } else { 64 };
+                let mut product = Product::new(dtype, mapped, rows, tokens);
+                let blocks = product.blocks(kernels, precision);
+                let useful = rows * tokens * DEPTH;
+                let work = Work { limit: if float { Limit::Float } else { Limit::Int8 }, amount: halves * useful, useful };
+                let group = format!("{tokens}-tokens");
+                report.measure(&group, &name, kernels.level(), work, || product.run(kernels, &blocks, precision));
+            }
+        }
+    }
+}
+
+/// Bytes to make weights of.
+pub fn weights(len: usize) -> Vec<u8> {
+    // Products do not depend on the numbers, so the bytes may repeat.
+    bytes(1 << 20).into_iter().cycle().take(len).collect()
+}
