@@ -140,7 +140,7 @@ fn program(file: &File, bind: Binder) -> Result<Program> {
     let name = Keys::new(file.metadata())?.architecture();
     let Some((_, build)) = ARCHITECTURES.iter().find(|(known, _)| *known == name) else {
         let names: Vec<_> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
-        return Err(Error::Unsupported(format!("architecture \"{name}\" is not supported (supported: {})", names.join(", "))));
+        return Err(Error::Unsupported(format!("architecture {name:?} is not supported (supported: {})", names.join(", "))));
     };
     let mut builder = Builder::new(file, bind)?;
     build(&mut builder)?;

@@ -293,7 +293,7 @@ impl<'a> Keys<'a> {
             }),
             "longrope" => Ok(Scaling::Long { attention_factor }),
             other => Err(Error::Unsupported(format!(
-                "{}: \"{other}\" is not supported (supported: none, linear, yarn, llama3, longrope)",
+                "{}: {other:?} is not supported (supported: none, linear, yarn, llama3, longrope)",
                 self.name("rope.scaling.type")
             ))),
         }
