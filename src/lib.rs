@@ -21,19 +21,19 @@
 
 #![warn(missing_docs, unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
-pub mod error;
-pub mod cpu;
-pub mod tensor;
-pub mod gguf;
-pub mod quant;
-pub mod kernels;
-pub mod threads;
-pub mod ops;
-pub mod kv;
 pub mod arch;
-pub mod tokenizer;
-pub mod sampling;
 pub mod chat;
-pub mod model;
-pub mod session;
+pub mod cpu;
+pub mod error;
 pub mod ffi;
+pub mod gguf;
+pub mod kernels;
+pub mod kv;
+pub mod model;
+pub mod ops;
+pub mod quant;
+pub mod sampling;
+pub mod session;
+pub mod tensor;
+pub mod threads;
+pub mod tokenizer;

@@ -32,7 +32,8 @@ fn declarations(header: &str) -> Vec<(String, String, Vec<String>)> {
         rest = comment.split_once("*/").map_or("", |(_, after)| after);
     }
     code += rest;
-    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default()).filter(|line| !line.trim_start().starts_with('#'));
+    let lines =
+        code.lines().map(|line| line.split("//").next().unwrap_or_default()).filter(|line| !line.trim_start().starts_with('#'));
     let code = lines.collect::<Vec<_>>().join(" ");
     // Functions begin behind the last type.
     let functions = code.rsplit('}').find(|part| part.contains("chord_version(")).expect("the header has functions");
@@ -89,7 +90,10 @@ fn c_tests_pass_with_both_libraries() {
     let header = fs::read_to_string(source.join("../include/chord.h")).unwrap();
     let (table, path) = (table(&header), source.join("c/calls.inc"));
     if fs::read_to_string(&path).is_ok_and(|old| old != table) || !path.exists() {
-        assert!(env::var_os("CI").is_none(), "tests/c/calls.inc is not that of the header: run `cargo test --test c_api` and commit it");
+        assert!(
+            env::var_os("CI").is_none(),
+            "tests/c/calls.inc is not that of the header: run `cargo test --test c_api` and commit it"
+        );
         fs::write(&path, table).unwrap();
     }
     run(Command::new("cmake")

@@ -242,7 +242,9 @@ fn other_kinds() {
 /// a rewind to where the window, or the state, is gone evaluates it again.
 #[test]
 fn beyond_the_window() {
-    for kind in KINDS.iter().filter(|kind| matches!(kind.architecture, "gemma2" | "gpt-oss" | "lfm2" | "mamba" | "mamba2" | "qwen3next")) {
+    for kind in
+        KINDS.iter().filter(|kind| matches!(kind.architecture, "gemma2" | "gpt-oss" | "lfm2" | "mamba" | "mamba2" | "qwen3next"))
+    {
         let name = kind.architecture;
         let model = open(&kind.model(2048), cpu::detect(), 2, Precision::High);
         let tokens: Vec<i32> = prompt(&model).into_iter().cycle().take(15 * WINDOW).collect();

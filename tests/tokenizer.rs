@@ -194,11 +194,18 @@ fn text_of_strangers_never_becomes_a_control_token() {
     let mut marked = spm(50);
     marked.push("</", -1.0, 1);
     marked.push("s>", -2.0, 1);
-    for (definition, text) in [(longest(), "a<s>b"), (marked, "a</s>b <s> <unk>"), (byte_level("llama-bpe", 50), "<|begin|>"), (wordpiece(), "[CLS]")] {
+    for (definition, text) in
+        [(longest(), "a<s>b"), (marked, "a</s>b <s> <unk>"), (byte_level("llama-bpe", 50), "<|begin|>"), (wordpiece(), "[CLS]")]
+    {
         let tokenizer = tokenizer(&definition);
         let unknown = definition.ids.iter().find(|(key, _)| *key == "unknown_token_id").map(|&(_, id)| id as i32);
         for id in encode(&tokenizer, text) {
-            assert!(![2, 3].contains(&definition.kinds[id as usize]) || Some(id) == unknown, "{} of {text:?} in {}", id, definition.model);
+            assert!(
+                ![2, 3].contains(&definition.kinds[id as usize]) || Some(id) == unknown,
+                "{} of {text:?} in {}",
+                id,
+                definition.model
+            );
         }
     }
 }

@@ -236,7 +236,12 @@ fn a_template_that_reaches_for_its_interpreter() {
 fn opening_a_model_takes_memory_in_proportion() {
     let reference = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/models");
     let mut paths = common::files(&reference, "gguf");
-    paths.extend(["models", "quant", "tokenizers"].iter().filter_map(|folder| common::conformance(folder)).flat_map(|folder| common::files(&folder, "gguf")));
+    paths.extend(
+        ["models", "quant", "tokenizers"]
+            .iter()
+            .filter_map(|folder| common::conformance(folder))
+            .flat_map(|folder| common::files(&folder, "gguf")),
+    );
     let mut opened = 0;
     for path in paths {
         let bytes = std::fs::read(&path).unwrap();

@@ -1,5 +1,7 @@
 //! Instruction-set levels, detected by CPUID and operating-system support only.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx;
 use crate::error::{Error, Result};
 use std::fmt;
 
@@ -12,6 +14,8 @@ pub enum Level {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512,
+    /// x86-64 with AVX-512 and AMX int8, on Linux.
+    Amx,
     /// aarch64, of which NEON is a part.
     Neon,
     /// aarch64 with the int8 dot product.
@@ -22,7 +26,8 @@ pub enum Level {
 
 impl Level {
     /// Every level, lowest first.
-    pub const ALL: &[Level] = &[Level::Scalar, Level::Avx2, Level::Avx512, Level::Neon, Level::NeonDotprod, Level::NeonI8mm];
+    pub const ALL: &[Level] =
+        &[Level::Scalar, Level::Avx2, Level::Avx512, Level::Amx, Level::Neon, Level::NeonDotprod, Level::NeonI8mm];
 
     /// The name used in options and reports.
     #[must_use]
@@ -31,6 +36,7 @@ impl Level {
             Level::Scalar => "scalar",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
+            Level::Amx => "amx",
             Level::Neon => "neon",
             Level::NeonDotprod => "neon-dotprod",
             Level::NeonI8mm => "neon-i8mm",
@@ -69,6 +75,8 @@ impl Level {
                     && std::arch::is_x86_feature_detected!("avx512vl")
                     && std::arch::is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Level::Amx => Level::Avx512.available() && amx::available(),
             #[cfg(target_arch = "aarch64")]
             Level::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(target_arch = "aarch64")]

@@ -1,5 +1,7 @@
 //! What this machine is: instruction-set levels and the CPU budget of this process.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod budget;
 mod features;
 

@@ -9,7 +9,17 @@ use std::ptr::fn_addr_eq;
 fn levels() -> (Kernels, Vec<Kernels>) {
     let mut levels = Level::ALL.iter().filter(|level| level.available()).map(|&level| Kernels::for_level(level));
     let scalar = levels.next().expect("scalar is always there");
-    (scalar, levels.collect())
+    (scalar, levels.chain(emulated()).collect())
+}
+
+/// The level whose instructions can be emulated where all others that it needs are there.
+fn emulated() -> Option<Kernels> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if Level::Avx512.available() && !Level::Amx.available() {
+        x86_64::amx::emulated::install();
+        return Some(Kernels::overlaid(Level::Amx));
+    }
+    None
 }
 
 fn products(kernels: &Kernels) -> Vec<Dtype> {
@@ -103,7 +113,12 @@ fn levels_replace_every_entry() {
         // On aarch64 the reference is made of NEON vectors already, and levels above the first one differ in products of
         // integers alone. Codewords bind no level but the first to products of its own.
         let (first, rows) = (lower.level == Level::Scalar, cfg!(not(target_arch = "aarch64")));
-        let bound = |dtype: &Dtype| first || own.contains(dtype) || rows && dtype.block_len() == 1;
+        // Tiles are for super-blocks.
+        let tiles = level == Level::Amx;
+        let bound = |dtype: &Dtype| match tiles {
+            true => own.contains(dtype) && dtype.block_len() == BLOCK,
+            false => first || own.contains(dtype) || rows && dtype.block_len() == 1,
+        };
         for dtype in products(&lower).into_iter().filter(bound) {
             let (a, b) = (kernels.matmul[dtype as usize].unwrap(), lower.matmul[dtype as usize].unwrap());
             assert!(!fn_addr_eq(a, b), "{level}: products of {dtype}");
@@ -111,10 +126,10 @@ fn levels_replace_every_entry() {
         macro_rules! replaced {
             ($($entry:ident)*) => { $(assert!(!fn_addr_eq(kernels.$entry, lower.$entry), "{level}: {}", stringify!($entry));)* };
         }
-        if rows {
+        if rows && !tiles {
             replaced! { rms_norm layer_norm rope swiglu activate gate softcap add add_scaled multiply_add scale merge normalize recur scan }
         }
-        if rows || first {
+        if (rows || first) && !tiles {
             replaced! { quantize narrow attend_f16 attend_f32 attend_adjusted_f16 attend_adjusted_f32 }
         }
         eprintln!("{level} runs");
@@ -131,9 +146,37 @@ fn products_of_all_shapes() {
         let shapes = shapes.chain([1, 2, 3, 7, 8, 9, 33].map(|tokens| (9 + tokens % 9, 512, tokens)));
         let depths = [step, 2 * step, 3 * step, 9 * step, 768, 1024].into_iter().filter(|depth| depth % step == 0);
         let odd = (1..20).filter(|_| step == 1);
-        for (rows, depth, tokens) in shapes.chain(depths.chain(odd).map(|depth| (5, depth, 3))) {
+        let large = [(16, 256, 16), (31, 512, 17), (64, 768, 33), (83, 256, 40)];
+        for (rows, depth, tokens) in shapes.chain(large).chain(depths.chain(odd).map(|depth| (5, depth, 3))) {
             let product = Product::random(&mut random, dtype, rows, depth, tokens);
             with_inputs(dtype, &random.normals(depth * tokens), depth, |input| product.check(input));
+        }
+    }
+}
+
+/// Every tile of a product by tiles: taken, loaded, multiplied, stored, given back.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn products_run_on_tiles() {
+    let Some(amx) = emulated() else { return eprintln!("no tiles to emulate: skipped") };
+    let mut random = Random::new(11);
+    let mut count = |dtype, rows, tokens, precision| {
+        let product = Product::random(&mut random, dtype, rows, 512, tokens);
+        let acts = quantized(&amx, &random.normals(512 * tokens), 512, precision);
+        let before = x86_64::amx::emulated::done();
+        product.compute(&amx, Input::Quantized(&acts, precision));
+        x86_64::amx::emulated::done() - before
+    };
+    for (dtype, digits) in
+        [(Dtype::Q4_K, 2), (Dtype::Q5_K, 2), (Dtype::Q6_K, 2), (Dtype::Q3_K, 2), (Dtype::IQ4_XS, 2), (Dtype::Q2_K, 1)]
+    {
+        for (precision, halves) in [(Precision::High, 2), (Precision::Fast, 1)] {
+            // Four tiles of 64 activations each: loads of both sides, products; and four tiles cleared, sums stored.
+            let tile = 4 + 4 * (digits + halves + digits * halves) + digits * halves;
+            // 40 rows: three groups, the last of which overlaps. 33 tokens: three tiles.
+            assert_eq!(count(dtype, 40, 33, precision), 2 + 2 * 3 * 3 * tile, "{dtype}");
+            assert_eq!(count(dtype, 40, 15, precision), 0, "{dtype}: too few tokens");
+            assert_eq!(count(dtype, 15, 33, precision), 0, "{dtype}: too few rows");
         }
     }
 }
@@ -143,7 +186,8 @@ fn products_of_all_shapes() {
 fn products_of_extremes() {
     let scalar = levels().0;
     for dtype in products(&scalar).into_iter().filter(|dtype| dtype.block_len() > 1) {
-        let (rows, depth, tokens) = (8, 512, 4);
+        // Enough of both for tiles.
+        let (rows, depth, tokens) = (16, 512, 16);
         for fill in [0x00, 0xff, 0x80, 0x7f, 0xf0, 0x0f] {
             let mut weights = vec![fill; rows * dtype.row_bytes(depth).unwrap()];
             for block in weights.chunks_exact_mut(dtype.block_bytes()) {
@@ -171,11 +215,11 @@ fn products_of_extremes() {
 fn products_of_odd_numbers() {
     let mut random = Random::new(2);
     for dtype in products(&levels().0) {
-        let (rows, depth, tokens) = (11, 512, 6);
+        let (rows, depth, tokens) = (19, 512, 17);
         let mut product = Product::random(&mut random, dtype, rows, depth, tokens);
         let mut x = random.normals(depth * tokens);
         let factors = [0.0, 1e-42, 1e-30, 1e30, f32::INFINITY, f32::NAN];
-        x.chunks_mut(depth).zip(factors).for_each(|(x, factor)| x.iter_mut().for_each(|x| *x *= factor));
+        x.chunks_mut(depth).zip(factors.into_iter().cycle()).for_each(|(x, factor)| x.iter_mut().for_each(|x| *x *= factor));
         with_inputs(dtype, &x, depth, |input| product.check(input));
         product.weights = random.bytes(product.weights.len());
         with_inputs(dtype, &x, depth, |input| product.check(input));

@@ -6,7 +6,7 @@ use crate::cpu::Level;
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
 #[cfg(target_arch = "x86_64")]
-use super::x86_64::{avx2, avx512};
+use super::x86_64::{amx, avx2, avx512};
 
 impl Kernels {
     /// The table of `level`, which this machine must have (see [`Level::available`]).
@@ -16,6 +16,11 @@ impl Kernels {
     #[must_use]
     pub fn for_level(level: Level) -> Kernels {
         assert!(level.available(), "cpu level {level} is not available");
+        Kernels::overlaid(level)
+    }
+
+    /// [`Kernels::for_level`] for those who know that the entries can run.
+    pub(super) fn overlaid(level: Level) -> Kernels {
         let mut kernels = scalar::kernels();
         #[cfg(target_arch = "x86_64")]
         if level >= Level::Avx2 {
@@ -24,6 +29,10 @@ impl Kernels {
         #[cfg(target_arch = "x86_64")]
         if level >= Level::Avx512 {
             avx512::overlay(&mut kernels);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if level >= Level::Amx {
+            amx::overlay(&mut kernels);
         }
         #[cfg(target_arch = "aarch64")]
         for (least, overlay) in [

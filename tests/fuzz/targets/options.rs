@@ -50,7 +50,7 @@ fn sequence(u: &mut Unstructured) -> Result<()> {
                     }
                 }
                 1 => {
-                    let level = *u.choose(&[c"scalar", c"avx2", c"avx512", c"neon", c"", c"x", c"\xff"])?;
+                    let level = *u.choose(&[c"scalar", c"avx2", c"avx512", c"amx", c"neon", c"", c"x", c"\xff"])?;
                     call(|err| chord_model_options_set_cpu_level(model_options, level.as_ptr(), err));
                 }
                 2 => {

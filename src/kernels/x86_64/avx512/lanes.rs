@@ -4,12 +4,12 @@ use crate::kernels::rows;
 use std::arch::x86_64::*;
 
 /// Sixteen rows of blocks.
-pub(super) type Rows<'a, B> = rows::Rows<'a, B, 16>;
+pub(in crate::kernels::x86_64) type Rows<'a, B> = rows::Rows<'a, B, 16>;
 /// One block from each of sixteen rows.
-pub(super) type Column<'a, B> = rows::Column<'a, B, 16>;
+pub(in crate::kernels::x86_64) type Column<'a, B> = rows::Column<'a, B, 16>;
 
 /// Sixteen rows of 16 bytes: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
-pub(super) type Run = [__m512i; 4];
+pub(in crate::kernels::x86_64) type Run = [__m512i; 4];
 
 /// The 16 bytes at `offset` of sixteen blocks, turned.
 #[inline]

@@ -27,7 +27,7 @@ tiled! {
 /// # Safety
 /// The CPU has the level; `args` is as [`MatmulArgs`] says.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
+pub(in crate::kernels::x86_64) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
     // SAFETY: the caller's promise.
     unsafe {
         match args.input {
@@ -226,7 +226,7 @@ impl<const ROWS: usize> Columns<ROWS> {
 /// prefetcher of the CPU, but those of the next strip stand in one run.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn fetch_next<B>(strip: &[B], part: usize, len: usize) {
+pub(in crate::kernels::x86_64) fn fetch_next<B>(strip: &[B], part: usize, len: usize) {
     let bytes = len * size_of::<B>();
     let next = strip.as_ptr_range().end.cast::<i8>().wrapping_add(part * bytes);
     for line in 0..bytes.div_ceil(64) {

@@ -14,10 +14,10 @@ use std::hint::black_box;
 use std::marker::PhantomData;
 
 /// Rows that go together.
-pub(super) const ROWS: usize = 8;
+pub(in crate::kernels::x86_64) const ROWS: usize = 8;
 
 /// A super-block of unsigned bytes `q + OFFSET` with a sub-scale per 16 weights.
-pub(super) trait RowWise: Plain {
+pub(in crate::kernels::x86_64) trait RowWise: Plain {
     /// What makes weights unsigned; `4 * 128 * max(q + OFFSET)` and `4 * 128 * max|q|` are at most 2^15.
     const OFFSET: i8;
     /// Whether there are sub-minima.
@@ -43,7 +43,7 @@ pub(super) trait RowWise: Plain {
 }
 
 /// Scales of a super-block of each row.
-pub(super) struct Head {
+pub(in crate::kernels::x86_64) struct Head {
     /// Sub-scales, 16 bytes a row.
     scales: [__m512i; ROWS / 4],
     /// Eight sub-minima of 16 bits a row.
@@ -58,7 +58,7 @@ pub(super) struct Head {
 /// # Safety
 /// The CPU has the level; `args` is as [`MatmulArgs`] says.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn quantized<F: RowWise + Tiled>(args: &MatmulArgs) {
+pub(in crate::kernels::x86_64) unsafe fn quantized<F: RowWise + Tiled>(args: &MatmulArgs) {
     let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
     if args.tokens > 1 || args.rows < ROWS {
         // SAFETY: the caller's promise.

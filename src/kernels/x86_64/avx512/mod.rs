@@ -5,15 +5,15 @@
 
 mod attention;
 mod elementwise;
-mod lanes;
-mod matmul;
-mod matvec;
+pub(super) mod lanes;
+pub(super) mod matmul;
+pub(super) mod matvec;
 mod matvec_small;
 mod small_blocks;
 mod small_tile;
 mod super_blocks;
-mod super_tile;
-mod tile;
+pub(super) mod super_tile;
+pub(super) mod tile;
 
 use crate::kernels::{Kernels, MatmulFn};
 use crate::quant::{self, formats};

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// A format of blocks of 32.
-pub(super) trait SmallFormat: Format {
+pub(in crate::kernels::x86_64) trait SmallFormat: Format {
     /// Added to weights to make them unsigned.
     const OFFSET: i32;
 
@@ -22,7 +22,7 @@ pub(super) trait SmallFormat: Format {
 
 /// Sixteen unpacked blocks.
 #[derive(Clone, Copy)]
-pub(super) struct Numbers {
+pub(in crate::kernels::x86_64) struct Numbers {
     /// 16 weights each.
     pub weights: [Run; 2],
     pub scale: __m512,
@@ -31,7 +31,7 @@ pub(super) struct Numbers {
 }
 
 /// Up to eight blocks of sixteen rows.
-pub(super) struct Small<F> {
+pub(in crate::kernels::x86_64) struct Small<F> {
     blocks: [Numbers; 8],
     count: usize,
     format: PhantomData<F>,

@@ -10,10 +10,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Four times 16 weights, as they are unpacked together.
-pub(super) type Quarter = [Run; 4];
+pub(in crate::kernels::x86_64) type Quarter = [Run; 4];
 
 /// A format of super-blocks.
-pub(super) trait SuperFormat: Format {
+pub(in crate::kernels::x86_64) trait SuperFormat: Format {
     /// Weights per sub-scale; 256: none, or the weights contain it.
     const SUB: usize;
     /// Added to weights to make them unsigned.
@@ -47,7 +47,7 @@ pub(super) fn crossed(quarter: usize, run: usize) -> usize {
 
 /// What sixteen super-blocks hold beside weights.
 #[derive(Clone, Copy)]
-pub(super) struct Head {
+pub(in crate::kernels::x86_64) struct Head {
     /// Sub-scales as i32; formats with fewer sub-blocks leave the rest.
     pub scales: [__m512i; 16],
     /// Sub-minima `4 * j` and `4 * j + 2`, then `4 * j + 1` and `4 * j + 3`, as i16.
@@ -68,7 +68,7 @@ impl Head {
 }
 
 /// Sixteen unpacked super-blocks.
-pub(super) struct Super<F> {
+pub(in crate::kernels::x86_64) struct Super<F> {
     quarters: [Quarter; 4],
     head: Head,
     format: PhantomData<F>,
@@ -127,7 +127,18 @@ fn add<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const
     acts: &[&ActBlock; T],
     acc: &mut PerOutput<__m512, G, T>,
 ) {
-    let totals = dot::<F, Q, G, T, H>(quarter, heads, acts);
+    finish::<F, G, T, H>(dot::<F, Q, G, T, H>(quarter, heads, acts), heads, acts, acc);
+}
+
+/// Adds the sums of sub-scale times weight times activation to the outputs, each times its scale, and subtracts the minima.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(in crate::kernels::x86_64) fn finish<F: SuperFormat, const G: usize, const T: usize, const H: usize>(
+    totals: Sums<G, T, H>,
+    heads: [&Head; G],
+    acts: &[&ActBlock; T],
+    acc: &mut PerOutput<__m512, G, T>,
+) {
     for t in 0..T {
         let scale = _mm512_set1_ps(acts[t].scale);
         for g in 0..G {

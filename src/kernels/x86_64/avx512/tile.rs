@@ -13,20 +13,20 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// Something for each of G times sixteen rows and T tokens.
-pub(super) type PerOutput<V, const G: usize, const T: usize> = [[V; T]; G];
+pub(in crate::kernels::x86_64) type PerOutput<V, const G: usize, const T: usize> = [[V; T]; G];
 
 /// Sums of weights times H halves of activations.
-pub(super) type Sums<const G: usize, const T: usize, const H: usize> = PerOutput<[__m512i; H], G, T>;
+pub(in crate::kernels::x86_64) type Sums<const G: usize, const T: usize, const H: usize> = PerOutput<[__m512i; H], G, T>;
 
 /// A block format that this level can multiply.
-pub(super) trait Tiled: Plain {
+pub(in crate::kernels::x86_64) trait Tiled: Plain {
     /// What sixteen rows become.
     type Tile: Tile<Self>;
 }
 
 /// Unpacked blocks of the format B and how they multiply. H is the number of int8 halves of an activation: two in high
 /// precision, one in fast.
-pub(super) trait Tile<B>: Sized {
+pub(in crate::kernels::x86_64) trait Tile<B>: Sized {
     /// An empty tile.
     ///
     /// # Safety

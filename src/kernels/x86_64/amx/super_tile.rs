@@ -1,0 +1,110 @@
+//! Super-blocks as factors of the tile unit.
+//!
+//! The unit adds up 64 products of bytes at once, but sub-blocks have scales of their own. So weights are multiplied with
+//! them first, and the products, of up to 13 bits, become two digits, `high << shift + low`, that the unit multiplies apart.
+//! Together their sums are the very integers that other levels add up sub-block by sub-block. Where nothing is to be
+//! multiplied, or what comes out still is a byte, there is one digit.
+
+use super::tiles::{Factor, Sums};
+use crate::kernels::x86_64::avx512::lanes::Rows;
+use crate::kernels::x86_64::avx512::super_tile::{Head, SuperFormat, finish};
+use crate::quant::ActBlock;
+use std::arch::x86_64::*;
+use std::marker::PhantomData;
+
+/// Sixteen super-blocks in D digits, which have a sign if SIGNED is 1.
+pub(super) struct Super<F, const D: usize, const SIGNED: usize> {
+    /// The high digits, then the low ones.
+    pub factors: [Factor; D],
+    head: Head,
+    format: PhantomData<F>,
+}
+
+impl<F: SuperFormat, const D: usize, const SIGNED: usize> Super<F, D, SIGNED> {
+    /// Empty ones.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub fn new() -> Self {
+        Super { factors: [const { Factor([[0; 64]; 64]) }; D], head: Head::new(), format: PhantomData }
+    }
+
+    /// Unpacks a block of sixteen rows.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub fn fill(&mut self, rows: &Rows<F>, block: usize) {
+        let column = rows.column(block);
+        // SAFETY: the level is there.
+        unsafe { F::head(&column, &mut self.head) };
+        for q in 0..4 {
+            // SAFETY: the level is there.
+            let quarter = unsafe { F::quarter(&column, &self.head, q) };
+            for (run, weights) in quarter.iter().enumerate() {
+                let place = F::place(q, run);
+                let scale =
+                    if D == 1 { [_mm512_setzero_si512(); 2] } else { Self::scale(self.head.scales[place / (F::SUB / 16)]) };
+                for (i, &weights) in weights.iter().enumerate() {
+                    let digits = Self::digits(weights, scale);
+                    for (factor, digit) in self.factors.iter_mut().zip(digits) {
+                        // SAFETY: the store is the 64 bytes of the array.
+                        unsafe { _mm512_storeu_si512(factor.0[4 * place + i].as_mut_ptr().cast(), digit) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// What weights are multiplied with, twice in every lane: both digits of a sub-scale without a sign, or all of one with it.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn scale(scale: __m512i) -> [__m512i; 2] {
+        let scale = _mm512_or_si512(_mm512_and_si512(scale, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32::<16>(scale));
+        if SIGNED == 1 {
+            return [scale; 2];
+        }
+        [_mm512_srli_epi16::<3>(scale), _mm512_and_si512(scale, _mm512_set1_epi16(7))]
+    }
+
+    /// Weights times their sub-scales, the high digits first; one digit: the weights.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn digits(weights: __m512i, scale: [__m512i; 2]) -> [__m512i; 2] {
+        if D == 1 {
+            return [_mm512_sub_epi8(weights, _mm512_set1_epi8(F::OFFSET as i8)); 2];
+        }
+        if SIGNED == 0 {
+            // A weight of five bits times three bits still is a byte, so one multiplication is good for two.
+            return scale.map(|digit| _mm512_mullo_epi16(weights, digit));
+        }
+        let offset = _mm512_set1_epi16(F::OFFSET as i16);
+        let even = _mm512_sub_epi16(_mm512_and_si512(weights, _mm512_set1_epi16(255)), offset);
+        let odd = _mm512_sub_epi16(_mm512_srli_epi16::<8>(weights), offset);
+        let (even, odd) = (_mm512_mullo_epi16(even, scale[0]), _mm512_mullo_epi16(odd, scale[0]));
+        // The low digit reaches from -64 to 63.
+        let high = |product| _mm512_srai_epi16::<7>(_mm512_add_epi16(product, _mm512_set1_epi16(64)));
+        let join = |even, odd| _mm512_mask_blend_epi8(0xaaaa_aaaa_aaaa_aaaa, even, _mm512_slli_epi16::<8>(odd));
+        let bytes = _mm512_add_epi8(join(even, odd), _mm512_set1_epi8(64));
+        let low = _mm512_sub_epi8(_mm512_and_si512(bytes, _mm512_set1_epi8(127)), _mm512_set1_epi8(64));
+        [join(high(even), high(odd)), low]
+    }
+
+    /// Adds the products with a block of activations of one token to its outputs.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub fn add<const H: usize>(&self, sums: &[[Sums; H]; D], token: usize, act: &ActBlock, acc: __m512) -> __m512 {
+        let mut totals = [_mm512_setzero_si512(); H];
+        for (d, halves) in sums.iter().enumerate() {
+            for (total, sums) in totals.iter_mut().zip(halves) {
+                // SAFETY: the load is the 16 numbers of the array.
+                let sums = unsafe { _mm512_loadu_si512(sums.0[token].as_ptr().cast()) };
+                *total = match (d, SIGNED) {
+                    (0, _) => sums,
+                    (_, 0) => _mm512_add_epi32(_mm512_slli_epi32::<3>(*total), sums),
+                    _ => _mm512_add_epi32(_mm512_slli_epi32::<7>(*total), sums),
+                };
+            }
+        }
+        let mut acc = [[acc]];
+        finish::<F, 1, 1, H>([[totals]], [&self.head], &[act], &mut acc);
+        acc[0][0]
+    }
+}
