@@ -113,12 +113,9 @@ fn levels_replace_every_entry() {
         // On aarch64 the reference is made of NEON vectors already, and levels above the first one differ in products of
         // integers alone. Codewords bind no level but the first to products of its own.
         let (first, rows) = (lower.level == Level::Scalar, cfg!(not(target_arch = "aarch64")));
-        // Tiles are for super-blocks.
+        // Tiles are for products of integers alone.
         let tiles = level == Level::Amx;
-        let bound = |dtype: &Dtype| match tiles {
-            true => own.contains(dtype) && dtype.block_len() == BLOCK,
-            false => first || own.contains(dtype) || rows && dtype.block_len() == 1,
-        };
+        let bound = |dtype: &Dtype| first || own.contains(dtype) || rows && !tiles && dtype.block_len() == 1;
         for dtype in products(&lower).into_iter().filter(bound) {
             let (a, b) = (kernels.matmul[dtype as usize].unwrap(), lower.matmul[dtype as usize].unwrap());
             assert!(!fn_addr_eq(a, b), "{level}: products of {dtype}");
@@ -146,7 +143,7 @@ fn products_of_all_shapes() {
         let shapes = shapes.chain([1, 2, 3, 7, 8, 9, 33].map(|tokens| (9 + tokens % 9, 512, tokens)));
         let depths = [step, 2 * step, 3 * step, 9 * step, 768, 1024].into_iter().filter(|depth| depth % step == 0);
         let odd = (1..20).filter(|_| step == 1);
-        let large = [(16, 256, 16), (31, 512, 17), (64, 768, 33), (83, 256, 40)];
+        let large = [(16, 256, 16), (31, 512, 17), (64, 768, 33), (83, 256, 40), (17, 3 * step, 18)];
         for (rows, depth, tokens) in shapes.chain(large).chain(depths.chain(odd).map(|depth| (5, depth, 3))) {
             let product = Product::random(&mut random, dtype, rows, depth, tokens);
             with_inputs(dtype, &random.normals(depth * tokens), depth, |input| product.check(input));
@@ -167,12 +164,14 @@ fn products_run_on_tiles() {
         product.compute(&amx, Input::Quantized(&acts, precision));
         x86_64::amx::emulated::done() - before
     };
-    for (dtype, digits) in
-        [(Dtype::Q4_K, 2), (Dtype::Q5_K, 2), (Dtype::Q6_K, 2), (Dtype::Q3_K, 2), (Dtype::IQ4_XS, 2), (Dtype::Q2_K, 1)]
-    {
-        for (precision, halves) in [(Precision::High, 2), (Precision::Fast, 1)] {
-            // Four tiles of 64 activations each: loads of both sides, products; and four tiles cleared, sums stored.
-            let tile = 4 + 4 * (digits + halves + digits * halves) + digits * halves;
+    for (precision, halves) in [(Precision::High, 2), (Precision::Fast, 1)] {
+        // Four tiles are cleared; then what is loaded, multiplied and stored, of 256 activations in 64s, or of 64 in 32s.
+        let supers = |digits| 4 + 4 * (digits + halves + digits * halves) + digits * halves;
+        let small = 4 * (4 + 2 * (1 + halves + halves) + 2 * halves);
+        let digits =
+            [(Dtype::Q4_K, 2), (Dtype::Q5_K, 2), (Dtype::Q6_K, 2), (Dtype::Q3_K, 2), (Dtype::IQ4_XS, 2), (Dtype::Q2_K, 1)];
+        let tiles = digits.map(|(dtype, digits)| (dtype, supers(digits))).into_iter();
+        for (dtype, tile) in tiles.chain([(Dtype::Q8_0, small), (Dtype::Q4_1, small)]) {
             // 40 rows: three groups, the last of which overlaps. 33 tokens: three tiles.
             assert_eq!(count(dtype, 40, 33, precision), 2 + 2 * 3 * 3 * tile, "{dtype}");
             assert_eq!(count(dtype, 40, 15, precision), 0, "{dtype}: too few tokens");

@@ -1,35 +1,30 @@
 //! Matrix products.
 
-use super::super_tile::Super;
-use super::tiles::{self, Sums, Tiles};
+use super::group::Group;
+use super::tiles::{Pair, ROWS, Sums, TOKENS, Tiles};
 use crate::kernels::x86_64::avx512::lanes::Rows;
 use crate::kernels::x86_64::avx512::matmul::fetch_next;
-use crate::kernels::x86_64::avx512::super_tile::SuperFormat;
 use crate::kernels::{Input, MatmulArgs};
-use crate::quant::{ActBlock, Precision, blocks};
+use crate::quant::{ActBlock, BLOCK, Plain, Precision, blocks};
 use std::arch::x86_64::*;
-
-/// Weight rows of a tile.
-const ROWS: usize = 16;
-/// Tokens of a tile.
-const TOKENS: usize = tiles::ROWS;
+use std::ops::Range;
 
 /// Whether a product fills tiles.
 pub(super) fn fills_tiles(args: &MatmulArgs) -> bool {
     args.rows >= ROWS && args.tokens >= TOKENS
 }
 
-/// Quantized weights times quantized activations, for products that fill tiles. D and SIGNED: see [`Super`].
+/// Quantized weights times quantized activations, for products that fill tiles.
 ///
 /// # Safety
 /// The CPU has the level; `args` is as [`MatmulArgs`] says.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn quantized<F: SuperFormat, const D: usize, const SIGNED: usize>(args: &MatmulArgs) {
+pub(super) unsafe fn quantized<G: Group>(args: &MatmulArgs) {
     // SAFETY: the caller's promise.
     unsafe {
         match args.input {
-            Input::Quantized(acts, Precision::High) => all_rows::<F, D, SIGNED, 2>(args, acts),
-            Input::Quantized(acts, Precision::Fast) => all_rows::<F, D, SIGNED, 1>(args, acts),
+            Input::Quantized(acts, Precision::High) => all_rows::<G, 2>(args, acts),
+            Input::Quantized(acts, Precision::Fast) => all_rows::<G, 1>(args, acts),
             Input::Float(_) => unreachable!("the caller checks the input"),
         }
     }
@@ -40,19 +35,18 @@ pub(super) unsafe fn quantized<F: SuperFormat, const D: usize, const SIGNED: usi
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn all_rows<F: SuperFormat, const D: usize, const SIGNED: usize, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]) {
+unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]) {
     // SAFETY: the level is there, and no caller works with tiles.
-    let tiles = unsafe { Tiles::new() };
-    let mut pair = [Super::<F, D, SIGNED>::new(), Super::new()];
+    let (tiles, mut pair) = unsafe { (Tiles::new(G::CONFIG), [G::new(), G::new()]) };
     let mut row = 0;
     while row < args.rows {
         // SAFETY: the caller's promise.
         row += unsafe {
             match args.rows - row {
                 // Activations that came into the first cache serve two groups of rows.
-                32.. => strip::<F, D, SIGNED, H>(args, acts, row, &tiles, &mut pair),
+                32.. => strip::<G, H>(args, acts, row, &tiles, &mut pair),
                 // Some rows twice is less work than one by one.
-                _ => strip::<F, D, SIGNED, H>(args, acts, row.min(args.rows - ROWS), &tiles, &mut pair[..1]),
+                _ => strip::<G, H>(args, acts, row.min(args.rows - ROWS), &tiles, &mut pair[..1]),
             }
         };
     }
@@ -63,78 +57,80 @@ unsafe fn all_rows<F: SuperFormat, const D: usize, const SIGNED: usize, const H:
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn strip<F: SuperFormat, const D: usize, const SIGNED: usize, const H: usize>(
+unsafe fn strip<G: Group, const H: usize>(
     args: &MatmulArgs,
     acts: &[ActBlock],
     first: usize,
     tiles: &Tiles,
-    groups: &mut [Super<F, D, SIGNED>],
+    groups: &mut [G],
 ) -> usize {
+    let (per_row, per_unit) = (args.depth / G::Block::DTYPE.block_len(), BLOCK / G::Block::DTYPE.block_len());
     let (units, count) = (acts.len() / args.tokens, ROWS * groups.len());
-    let weights = &blocks::<F>(args.weights)[first * units..][..count * units];
-    let mut sums = [const { [const { [const { Sums::ZERO }; H] }; D] }; 2];
+    let weights = &blocks::<G::Block>(args.weights)[first * per_row..][..count * per_row];
+    let mut sums = [const { [const { [const { Sums::ZERO }; H] }; 2] }; 2];
 
     for unit in 0..units {
-        fetch_next(weights, unit, count);
-        for (group, weights) in groups.iter_mut().zip(weights.chunks_exact(ROWS * units)) {
-            group.fill(&Rows::new(weights, units), unit);
+        fetch_next(weights, unit, count * per_unit);
+        for (group, weights) in groups.iter_mut().zip(weights.chunks_exact(ROWS * per_row)) {
+            // SAFETY: the level is there.
+            unsafe { group.fill(&Rows::new(weights, per_row), unit * per_unit..((unit + 1) * per_unit).min(per_row)) };
         }
         // While the tile unit works on a product, vectors finish the one before.
-        let mut before: Option<Finish<F, D, SIGNED>> = None;
-        let mut turn = 0;
+        let (mut before, mut turn) = (None::<Finish<G>>, 0);
         for token in (0..args.tokens).step_by(TOKENS) {
             // The last tile holds the last tokens of all; it may be that some of them are in the one before, too.
             let start = token.min(args.tokens - TOKENS);
+            let tile = &acts[start * units + unit..=(start + TOKENS - 1) * units + unit];
             for (g, group) in groups.iter().enumerate() {
-                let act = &acts[start * units + unit..(start + TOKENS - 1) * units + unit + 1];
-                // SAFETY: sixteen blocks are there; each starts with its halves.
-                unsafe {
+                for step in 0..group.steps() {
                     let stride = units * size_of::<ActBlock>();
-                    tiles.multiply::<SIGNED, D, H>(act.as_ptr().cast(), stride, &group.factors, &mut sums[turn]);
-                }
-                turn = 1 - turn;
-                let next = Finish { group, first: first + ROWS * g, start, done: token - start };
-                if let Some(before) = before.replace(next) {
-                    // SAFETY: the caller's promise.
-                    unsafe { before.run(args, acts, unit, &sums[turn]) };
+                    // SAFETY: tiles are cut so; sixteen blocks are there.
+                    unsafe { group.multiply(step, tiles, tile.as_ptr().cast(), stride, &mut sums[turn]) };
+                    turn = 1 - turn;
+                    let next = Finish { group, step, unit, row: first + ROWS * g, tokens: token..start + TOKENS };
+                    if let Some(before) = before.replace(next) {
+                        // SAFETY: the caller's promise.
+                        unsafe { before.run(args, acts, &sums[turn]) };
+                    }
                 }
             }
         }
         if let Some(last) = before {
             // SAFETY: the caller's promise.
-            unsafe { last.run(args, acts, unit, &sums[1 - turn]) };
+            unsafe { last.run(args, acts, &sums[1 - turn]) };
         }
     }
     count
 }
 
-/// What is left to do for a tile of products.
-struct Finish<'a, F, const D: usize, const SIGNED: usize> {
-    group: &'a Super<F, D, SIGNED>,
-    /// Its first row.
-    first: usize,
-    /// Its first token.
-    start: usize,
-    /// Tokens that another tile has done.
-    done: usize,
+/// What is left to do for a product.
+struct Finish<'a, G> {
+    group: &'a G,
+    step: usize,
+    unit: usize,
+    /// The first one.
+    row: usize,
+    /// The last ones of the tile.
+    tokens: Range<usize>,
 }
 
-impl<F: SuperFormat, const D: usize, const SIGNED: usize> Finish<'_, F, D, SIGNED> {
+impl<G: Group> Finish<'_, G> {
     /// Adds the sums to the outputs.
     ///
     /// # Safety
     /// As `quantized`.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn run<const H: usize>(&self, args: &MatmulArgs, acts: &[ActBlock], unit: usize, sums: &[[Sums; H]; D]) {
+    unsafe fn run<const H: usize>(self, args: &MatmulArgs, acts: &[ActBlock], sums: &Pair<H>) {
         let units = acts.len() / args.tokens;
-        for row in self.done..TOKENS {
-            let token = self.start + row;
-            // SAFETY: sixteen outputs are there, by the caller's promise.
+        let start = self.tokens.end - TOKENS;
+        for token in self.tokens {
+            let act = &acts[token * units + self.unit];
+            // SAFETY: the level is there, and sixteen outputs are, by the caller's promise.
             unsafe {
-                let out = args.out.at(token, self.first);
-                let acc = if unit == 0 { _mm512_setzero_ps() } else { _mm512_loadu_ps(out) };
-                _mm512_storeu_ps(out, self.group.add(sums, row, &acts[token * units + unit], acc));
+                let out = args.out.at(token, self.row);
+                let acc = if self.unit == 0 && self.step == 0 { _mm512_setzero_ps() } else { _mm512_loadu_ps(out) };
+                _mm512_storeu_ps(out, self.group.add(self.step, sums, token - start, act, acc));
             }
         }
     }

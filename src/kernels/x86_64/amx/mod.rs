@@ -1,41 +1,50 @@
 //! AMX int8 on top of AVX-512: the same bits as scalar.
 //!
-//! Products of many tokens with super-blocks: vectors unpack weights, the tile unit multiplies them, vectors put its integers
-//! together (see `super_tile`). All else is as one level below. Linux alone lets a process use tiles.
+//! Products of many tokens: vectors unpack weights, the tile unit multiplies them, vectors finish what it summed up. All else is
+//! as one level below. Linux alone lets a process use tiles.
 
 #[cfg(test)]
 pub(in crate::kernels) mod emulated;
+mod group;
 mod matmul;
+mod small_tile;
 mod super_tile;
 mod tiles;
 
-use super::avx512::{matmul as vectors, matvec};
+use super::avx512::{matmul as vectors, matvec, matvec_small};
 use crate::kernels::{Kernels, MatmulArgs};
 use crate::quant;
 use crate::tensor::Dtype;
+use small_tile::Small;
+use super_tile::Super;
 
 /// Replaces what this level improves.
 pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
-    // Number of digits, whether they have a sign, and what does products that do not fill tiles.
+    // How formats become tiles, and what multiplies where they are not filled.
     macro_rules! products {
-        ($($digits:literal, $signed:literal, $other:ident: $($name:ident)*;)*) => { $($({
+        ($($tile:ident $(<$digits:literal, $signed:literal>)?, $other:ident: $($name:ident)*;)*) => { $(products! {
+            @ [$tile $(<$digits, $signed>)?] $other: $($name)*
+        })* };
+        (@ $tile:tt $other:ident: $($name:ident)*) => { $(products! { @@ $tile $other $name })* };
+        (@@ [$tile:ident $(<$digits:literal, $signed:literal>)?] $other:ident $name:ident) => {{
             unsafe fn product(args: &MatmulArgs) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     if matmul::fills_tiles(args) {
-                        matmul::quantized::<quant::$name, $digits, $signed>(args);
+                        matmul::quantized::<$tile<quant::$name $(, $digits, $signed)?>>(args);
                     } else {
                         $other::quantized::<quant::$name>(args);
                     }
                 }
             }
             kernels.matmul[Dtype::$name as usize] = Some(product);
-        })*)* };
+        }};
     }
     products! {
-        2, 0, matvec: Q4_K Q5_K;
-        2, 1, matvec: Q6_K;
-        2, 1, vectors: Q3_K IQ4_XS;
-        1, 1, vectors: Q2_K Q8_K TQ1_0 TQ2_0;
+        Super<2, 0>, matvec: Q4_K Q5_K;
+        Super<2, 1>, matvec: Q6_K;
+        Super<2, 1>, vectors: Q3_K IQ4_XS;
+        Super<1, 1>, vectors: Q2_K Q8_K TQ1_0 TQ2_0;
+        Small, matvec_small: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
     }
 }

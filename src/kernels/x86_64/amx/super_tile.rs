@@ -5,34 +5,38 @@
 //! Together their sums are the very integers that other levels add up sub-block by sub-block. Where nothing is to be
 //! multiplied, or what comes out still is a byte, there is one digit.
 
-use super::tiles::{Factor, Sums};
+use super::group::Group;
+use super::tiles::{Config, Factor, Pair, Tiles};
 use crate::kernels::x86_64::avx512::lanes::Rows;
 use crate::kernels::x86_64::avx512::super_tile::{Head, SuperFormat, finish};
 use crate::quant::ActBlock;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Sixteen super-blocks in D digits, which have a sign if SIGNED is 1.
 pub(super) struct Super<F, const D: usize, const SIGNED: usize> {
     /// The high digits, then the low ones.
-    pub factors: [Factor; D],
+    factors: [Factor; D],
     head: Head,
     format: PhantomData<F>,
 }
 
-impl<F: SuperFormat, const D: usize, const SIGNED: usize> Super<F, D, SIGNED> {
-    /// Empty ones.
+impl<F: SuperFormat, const D: usize, const SIGNED: usize> Group for Super<F, D, SIGNED> {
+    type Block = F;
+
+    const CONFIG: &'static Config = &const { Config::new(64) };
+
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    pub fn new() -> Self {
-        Super { factors: [const { Factor([[0; 64]; 64]) }; D], head: Head::new(), format: PhantomData }
+    unsafe fn new() -> Self {
+        Super { factors: [const { Factor::ZERO }; D], head: Head::new(), format: PhantomData }
     }
 
-    /// Unpacks a block of sixteen rows.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    pub fn fill(&mut self, rows: &Rows<F>, block: usize) {
-        let column = rows.column(block);
+    unsafe fn fill(&mut self, rows: &Rows<F>, blocks: Range<usize>) {
+        let column = rows.column(blocks.start);
         // SAFETY: the level is there.
         unsafe { F::head(&column, &mut self.head) };
         for q in 0..4 {
@@ -43,8 +47,7 @@ impl<F: SuperFormat, const D: usize, const SIGNED: usize> Super<F, D, SIGNED> {
                 let scale =
                     if D == 1 { [_mm512_setzero_si512(); 2] } else { Self::scale(self.head.scales[place / (F::SUB / 16)]) };
                 for (i, &weights) in weights.iter().enumerate() {
-                    let digits = Self::digits(weights, scale);
-                    for (factor, digit) in self.factors.iter_mut().zip(digits) {
+                    for (factor, digit) in self.factors.iter_mut().zip(Self::digits(weights, scale)) {
                         // SAFETY: the store is the 64 bytes of the array.
                         unsafe { _mm512_storeu_si512(factor.0[4 * place + i].as_mut_ptr().cast(), digit) };
                     }
@@ -53,6 +56,38 @@ impl<F: SuperFormat, const D: usize, const SIGNED: usize> Super<F, D, SIGNED> {
         }
     }
 
+    #[inline]
+    fn steps(&self) -> usize {
+        1
+    }
+
+    #[inline]
+    unsafe fn multiply<const H: usize>(&self, _: usize, tiles: &Tiles, acts: *const i8, stride: usize, sums: &mut Pair<H>) {
+        // SAFETY: the caller's promise.
+        unsafe { tiles.multiply::<SIGNED, D, H>(acts, stride, &self.factors, sums) };
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn add<const H: usize>(&self, _: usize, sums: &Pair<H>, token: usize, act: &ActBlock, acc: __m512) -> __m512 {
+        let mut totals = [_mm512_setzero_si512(); H];
+        for (d, halves) in sums[..D].iter().enumerate() {
+            for (total, sums) in totals.iter_mut().zip(halves) {
+                let sums = sums.of(token);
+                *total = match (d, SIGNED) {
+                    (0, _) => sums,
+                    (_, 0) => _mm512_add_epi32(_mm512_slli_epi32::<3>(*total), sums),
+                    _ => _mm512_add_epi32(_mm512_slli_epi32::<7>(*total), sums),
+                };
+            }
+        }
+        let mut acc = [[acc]];
+        finish::<F, 1, 1, H>([[totals]], [&self.head], &[act], &mut acc);
+        acc[0][0]
+    }
+}
+
+impl<F: SuperFormat, const D: usize, const SIGNED: usize> Super<F, D, SIGNED> {
     /// What weights are multiplied with, twice in every lane: both digits of a sub-scale without a sign, or all of one with it.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -85,26 +120,5 @@ impl<F: SuperFormat, const D: usize, const SIGNED: usize> Super<F, D, SIGNED> {
         let bytes = _mm512_add_epi8(join(even, odd), _mm512_set1_epi8(64));
         let low = _mm512_sub_epi8(_mm512_and_si512(bytes, _mm512_set1_epi8(127)), _mm512_set1_epi8(64));
         [join(high(even), high(odd)), low]
-    }
-
-    /// Adds the products with a block of activations of one token to its outputs.
-    #[inline]
-    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    pub fn add<const H: usize>(&self, sums: &[[Sums; H]; D], token: usize, act: &ActBlock, acc: __m512) -> __m512 {
-        let mut totals = [_mm512_setzero_si512(); H];
-        for (d, halves) in sums.iter().enumerate() {
-            for (total, sums) in totals.iter_mut().zip(halves) {
-                // SAFETY: the load is the 16 numbers of the array.
-                let sums = unsafe { _mm512_loadu_si512(sums.0[token].as_ptr().cast()) };
-                *total = match (d, SIGNED) {
-                    (0, _) => sums,
-                    (_, 0) => _mm512_add_epi32(_mm512_slli_epi32::<3>(*total), sums),
-                    _ => _mm512_add_epi32(_mm512_slli_epi32::<7>(*total), sums),
-                };
-            }
-        }
-        let mut acc = [[acc]];
-        finish::<F, 1, 1, H>([[totals]], [&self.head], &[act], &mut acc);
-        acc[0][0]
     }
 }

@@ -100,7 +100,7 @@ pub(super) fn signed_byte(v: __m512i, index: usize) -> __m512i {
 /// The `index`-th four bytes of `values` in every lane.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn broadcast<T: Copy, const N: usize>(values: &[T; N], index: usize) -> __m512i {
+pub(in crate::kernels::x86_64) fn broadcast<T: Copy, const N: usize>(values: &[T; N], index: usize) -> __m512i {
     assert!(4 * (index + 1) <= size_of::<[T; N]>());
     // SAFETY: the four bytes are inside the array, as just asserted.
     _mm512_set1_epi32(unsafe { values.as_ptr().cast::<i32>().add(index).read_unaligned() })

@@ -15,7 +15,7 @@ use std::array::from_fn;
 const UNIT: usize = BLOCK / 32;
 
 /// A block of 32 weights with a scale and perhaps an offset, mostly f16.
-pub(super) trait SmallRow: Plain {
+pub(in crate::kernels::x86_64) trait SmallRow: Plain {
     /// What makes weights unsigned.
     const OFFSET: i32;
     /// Whether every weight has an offset.
@@ -46,7 +46,7 @@ pub(super) trait SmallRow: Plain {
 /// # Safety
 /// The CPU has the level; `args` is as [`MatmulArgs`] says.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn quantized<F: SmallRow + Tiled>(args: &MatmulArgs) {
+pub(in crate::kernels::x86_64) unsafe fn quantized<F: SmallRow + Tiled>(args: &MatmulArgs) {
     let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
     if args.tokens > 1 || args.rows < ROWS || !args.depth.is_multiple_of(BLOCK) {
         // SAFETY: the caller's promise.

@@ -107,19 +107,30 @@ fn add<F: SmallFormat, const G: usize, const T: usize, const H: usize>(
             if F::OFFSET != 0 {
                 total = _mm512_sub_epi32(total, _mm512_set1_epi32(sums[t][part] * F::OFFSET));
             }
-            let acc = &mut acc[g][t];
-            *acc = _mm512_fmadd_ps(_mm512_mul_ps(blocks[g].scale, scale), _mm512_cvtepi32_ps(total), *acc);
-            if F::MINS {
-                *acc = _mm512_fmadd_ps(_mm512_mul_ps(blocks[g].min, scale), _mm512_cvtepi32_ps(sum), *acc);
-            }
+            acc[g][t] = finish::<F>(total, sum, blocks[g].scale, blocks[g].min, scale, acc[g][t]);
         }
     }
+}
+
+/// Adds the products of a block to the outputs: their sum, and that of the activations, each times its scales.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(in crate::kernels::x86_64) fn finish<F: SmallFormat>(
+    total: __m512i,
+    sum: __m512i,
+    scale: __m512,
+    min: __m512,
+    act_scale: __m512,
+    acc: __m512,
+) -> __m512 {
+    let acc = _mm512_fmadd_ps(_mm512_mul_ps(scale, act_scale), _mm512_cvtepi32_ps(total), acc);
+    if F::MINS { _mm512_fmadd_ps(_mm512_mul_ps(min, act_scale), _mm512_cvtepi32_ps(sum), acc) } else { acc }
 }
 
 /// Sums of 32 activations.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn sums_of_32<const H: usize>(act: &ActBlock) -> [i32; 8] {
+pub(in crate::kernels::x86_64) fn sums_of_32<const H: usize>(act: &ActBlock) -> [i32; 8] {
     let halves: [__m256i; H] = from_fn(|h| {
         // SAFETY: the load is the 16 numbers of the array.
         let sums = unsafe { _mm256_loadu_si256(half_sums(act, h).as_ptr().cast()) };
