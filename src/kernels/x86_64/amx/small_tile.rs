@@ -1,7 +1,7 @@
 //! Blocks of 32 weights: two of them at a time, each into sums of its own.
 
 use super::group::Group;
-use super::tiles::{Config, Factor, Pair, Tiles};
+use super::tiles::{Config, Factor, Pair, Sums, Tiles};
 use crate::kernels::x86_64::avx512::lanes::{Rows, broadcast};
 use crate::kernels::x86_64::avx512::small_tile::{SmallFormat, finish, sums_of_32};
 use crate::quant::ActBlock;
@@ -64,12 +64,18 @@ impl<F: SmallFormat> Group for Small<F> {
     unsafe fn add<const H: usize>(&self, step: usize, sums: &Pair<H>, token: usize, act: &ActBlock, mut acc: __m512) -> __m512 {
         let scale = _mm512_set1_ps(act.scale);
         let of_acts = if F::MINS { sums_of_32::<H>(act) } else { [0; 8] };
-        for (part, halves) in (2 * step..self.count).zip(sums) {
+        let mut add = |part: usize, halves: &[Sums; H]| {
             let mut total = halves[0].of(token);
             if H == 2 {
                 total = _mm512_add_epi32(_mm512_slli_epi32::<8>(total), halves[H - 1].of(token));
             }
             acc = finish::<F>(total, broadcast(&of_acts, part), self.scales[part], self.mins[part], scale, acc);
+        };
+        // Spelled out, because as a loop it would remain one.
+        let part = 2 * step % 8;
+        add(part, &sums[0]);
+        if part + 1 < self.count {
+            add(part + 1, &sums[1]);
         }
         acc
     }

@@ -73,12 +73,12 @@ pub(super) type Pair<const H: usize> = [[Sums; H]; 2];
 impl Sums {
     pub const ZERO: Sums = Sums([[0; ROWS]; TOKENS]);
 
-    /// Those of a token.
+    /// Those of the `token`-th of sixteen.
     #[inline]
     #[target_feature(enable = "avx512f")]
     pub fn of(&self, token: usize) -> __m512i {
         // SAFETY: the load is the 16 numbers of the array.
-        unsafe { _mm512_loadu_si512(self.0[token].as_ptr().cast()) }
+        unsafe { _mm512_loadu_si512(self.0[token % TOKENS].as_ptr().cast()) }
     }
 }
 
