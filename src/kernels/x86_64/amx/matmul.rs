@@ -3,7 +3,6 @@
 use super::group::Group;
 use super::tiles::{Pair, ROWS, Sums, TOKENS, Tiles};
 use crate::kernels::x86_64::avx512::lanes::Rows;
-use crate::kernels::x86_64::avx512::matmul::fetch_next;
 use crate::kernels::{Input, MatmulArgs};
 use crate::quant::{ActBlock, BLOCK, Plain, Precision, blocks};
 use std::arch::x86_64::*;
@@ -38,21 +37,22 @@ pub(super) unsafe fn quantized<G: Group>(args: &MatmulArgs) {
 unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]) {
     // SAFETY: the level is there, and no caller works with tiles.
     let (tiles, mut pair) = unsafe { (Tiles::new(G::CONFIG), [G::new(), G::new()]) };
-    let mut row = 0;
-    while row < args.rows {
-        // SAFETY: the caller's promise.
-        row += unsafe {
-            match args.rows - row {
-                // Activations that came into the first cache serve two groups of rows.
-                32.. => strip::<G, H>(args, acts, row, &tiles, &mut pair),
-                // Some rows twice is less work than one by one.
-                _ => strip::<G, H>(args, acts, row.min(args.rows - ROWS), &tiles, &mut pair[..1]),
+    let mut sums = [const { [const { [const { Sums::ZERO }; H] }; 2] }; 2];
+    let whole = args.rows - args.rows % ROWS;
+    // Some rows twice is less work than one by one.
+    for rows in [0..whole, args.rows - ROWS..args.rows].into_iter().take(1 + usize::from(whole < args.rows)) {
+        // A block of activations stays in the second cache while all rows take their turn.
+        for unit in 0..acts.len() / args.tokens {
+            for first in rows.clone().step_by(2 * ROWS) {
+                let groups = (rows.end - first).min(2 * ROWS) / ROWS;
+                // SAFETY: the caller's promise.
+                unsafe { strip::<G, H>(args, acts, first, unit, &tiles, &mut pair[..groups], &mut sums) };
             }
-        };
+        }
     }
 }
 
-/// [`quantized`] for groups of sixteen rows. Returns the number of rows.
+/// Adds the products of a block of 256 activations with groups of sixteen rows to the outputs.
 ///
 /// # Safety
 /// As `quantized`.
@@ -61,46 +61,55 @@ unsafe fn strip<G: Group, const H: usize>(
     args: &MatmulArgs,
     acts: &[ActBlock],
     first: usize,
+    unit: usize,
     tiles: &Tiles,
     groups: &mut [G],
-) -> usize {
+    sums: &mut [Pair<H>; 2],
+) {
     let (per_row, per_unit) = (args.depth / G::Block::DTYPE.block_len(), BLOCK / G::Block::DTYPE.block_len());
-    let (units, count) = (acts.len() / args.tokens, ROWS * groups.len());
-    let weights = &blocks::<G::Block>(args.weights)[first * per_row..][..count * per_row];
-    let mut sums = [const { [const { [const { Sums::ZERO }; H] }; 2] }; 2];
+    let units = acts.len() / args.tokens;
+    let weights = &blocks::<G::Block>(args.weights)[first * per_row..][..ROWS * groups.len() * per_row];
 
-    for unit in 0..units {
-        fetch_next(weights, unit, count * per_unit);
-        for (group, weights) in groups.iter_mut().zip(weights.chunks_exact(ROWS * per_row)) {
-            // SAFETY: the level is there.
-            unsafe { group.fill(&Rows::new(weights, per_row), unit * per_unit..((unit + 1) * per_unit).min(per_row)) };
-        }
-        // While the tile unit works on a product, vectors finish the one before.
-        let (mut before, mut turn) = (None::<Finish<G>>, 0);
-        for token in (0..args.tokens).step_by(TOKENS) {
-            // The last tile holds the last tokens of all; it may be that some of them are in the one before, too.
-            let start = token.min(args.tokens - TOKENS);
-            let tile = &acts[start * units + unit..=(start + TOKENS - 1) * units + unit];
-            for (g, group) in groups.iter().enumerate() {
-                for step in 0..group.steps() {
-                    let stride = units * size_of::<ActBlock>();
-                    // SAFETY: tiles are cut so; sixteen blocks are there.
-                    unsafe { group.multiply(step, tiles, tile.as_ptr().cast(), stride, &mut sums[turn]) };
-                    turn = 1 - turn;
-                    let next = Finish { group, step, unit, row: first + ROWS * g, tokens: token..start + TOKENS };
-                    if let Some(before) = before.replace(next) {
-                        // SAFETY: the caller's promise.
-                        unsafe { before.run(args, acts, &sums[turn]) };
-                    }
+    for (group, weights) in groups.iter_mut().zip(weights.chunks_exact(ROWS * per_row)) {
+        let next = (unit + 1) * per_unit;
+        weights.chunks_exact(per_row).for_each(|row| fetch(&row[next.min(per_row)..(next + per_unit).min(per_row)]));
+        // SAFETY: the level is there.
+        unsafe { group.fill(&Rows::new(weights, per_row), unit * per_unit..next.min(per_row)) };
+    }
+    // While the tile unit works on a product, vectors finish the one before.
+    let (mut before, mut turn) = (None::<Finish<G>>, 0);
+    for token in (0..args.tokens).step_by(TOKENS) {
+        // The last tile holds the last tokens of all; it may be that some of them are in the one before, too.
+        let start = token.min(args.tokens - TOKENS);
+        let tile = &acts[start * units + unit..=(start + TOKENS - 1) * units + unit];
+        // Activations that came into the first cache serve all groups.
+        for (g, group) in groups.iter().enumerate() {
+            for step in 0..group.steps() {
+                let stride = units * size_of::<ActBlock>();
+                // SAFETY: tiles are cut so; sixteen blocks are there.
+                unsafe { group.multiply(step, tiles, tile.as_ptr().cast(), stride, &mut sums[turn]) };
+                turn = 1 - turn;
+                let next = Finish { group, step, unit, row: first + ROWS * g, tokens: token..start + TOKENS };
+                if let Some(before) = before.replace(next) {
+                    // SAFETY: the caller's promise.
+                    unsafe { before.run(args, acts, &sums[turn]) };
                 }
             }
         }
-        if let Some(last) = before {
-            // SAFETY: the caller's promise.
-            unsafe { last.run(args, acts, &sums[1 - turn]) };
-        }
     }
-    count
+    if let Some(last) = before {
+        // SAFETY: the caller's promise.
+        unsafe { last.run(args, acts, &sums[1 - turn]) };
+    }
+}
+
+/// Fetches blocks into the second cache.
+#[inline]
+fn fetch<B>(blocks: &[B]) {
+    for line in 0..size_of_val(blocks).div_ceil(64) {
+        // SAFETY: a hint, which may point anywhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(blocks.as_ptr().cast::<i8>().wrapping_add(64 * line)) };
+    }
 }
 
 /// What is left to do for a product.

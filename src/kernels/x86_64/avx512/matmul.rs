@@ -226,7 +226,7 @@ impl<const ROWS: usize> Columns<ROWS> {
 /// prefetcher of the CPU, but those of the next strip stand in one run.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(in crate::kernels::x86_64) fn fetch_next<B>(strip: &[B], part: usize, len: usize) {
+fn fetch_next<B>(strip: &[B], part: usize, len: usize) {
     let bytes = len * size_of::<B>();
     let next = strip.as_ptr_range().end.cast::<i8>().wrapping_add(part * bytes);
     for line in 0..bytes.div_ceil(64) {
