@@ -1005,6 +1005,17 @@ chord_status chord_session_options_set_pooling(chord_session_options *options,
 chord_status chord_session_options_set_unit_length(chord_session_options *options, bool unit_length, chord_error **err);
 
 /**
+ * Whether chord_session_new() touches all memory of the session, cache of the whole context included. The system hands memory out when
+ * it is first touched, 2 MiB at a time: 0.2 ms, but several on virtual machines that get theirs the same way. Without this, steps
+ * wait for it, a time budget or not.
+ *
+ * prefault: the default is false.
+ */
+chord_status chord_session_options_set_prefault(chord_session_options *options,
+                                                bool prefault,
+                                                chord_error **err);
+
+/**
  * Tells a function how many of the tokens that a call evaluates are done, of how many: between operations, of which a batch has some
  * hundreds. Only where there is more than one token. Returning false is as chord_session_cancel().
  *

@@ -193,6 +193,23 @@ pub unsafe extern "C" fn chord_session_options_set_unit_length(
     })
 }
 
+/// Whether chord_session_new() touches all memory of the session, cache of the whole context included. The system hands memory out when
+/// it is first touched, 2 MiB at a time: 0.2 ms, but several on virtual machines that get theirs the same way. Without this, steps
+/// wait for it, a time budget or not.
+///
+/// prefault: the default is false.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chord_session_options_set_prefault(
+    options: *mut chord_session_options,
+    prefault: bool,
+    err: *mut *mut chord_error,
+) -> chord_status {
+    set(options, err, |options| {
+        options.set_prefault(prefault);
+        Ok(())
+    })
+}
+
 /// Tells a function how many of the tokens that a call evaluates are done, of how many: between operations, of which a batch has some
 /// hundreds. Only where there is more than one token. Returning false is as chord_session_cancel().
 ///

@@ -11,8 +11,8 @@ use std::sync::Arc;
 /// What the system reads ahead for one hint, at least where storage takes requests of a usual size.
 const READ_AHEAD: usize = 1 << 20;
 
-/// Bytes of a file that are read at a time.
-const PART: usize = 1 << 20;
+/// Bytes of a file that are read at a time: also from slow storage within milliseconds, which is how soon one can stop.
+const PART: usize = 256 << 10;
 
 /// Hears how many more bytes were read; its error ends the reading.
 pub(super) type Watch<'a> = &'a dyn Fn(usize) -> Result<()>;

@@ -83,7 +83,7 @@ impl File {
         File::open_watched(path, &|_| Ok(()))
     }
 
-    /// As [`File::open_copied`]; `watch` hears about every MiB how many more bytes were read, and its error ends the reading.
+    /// As [`File::open_copied`]; `watch` hears again and again how many more bytes were read, and its error ends the reading.
     ///
     /// # Errors
     /// As [`File::open_copied`], and that of `watch`.

@@ -92,7 +92,7 @@ impl Session {
         let mut plan = Memory::plan();
         parts(&mut plan)?;
         let grant = model.grant("a session", plan.bytes())?;
-        let mut memory = Memory::system();
+        let mut memory = if options.prefault { Memory::touched() } else { Memory::system() };
         let Parts { cache, scratch, sampler, tokens, logits, embedding, text } = parts(&mut memory)?;
         debug_assert_eq!(memory.bytes(), plan.bytes(), "what was planned is what is taken");
         Ok(Session {

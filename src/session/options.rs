@@ -18,6 +18,7 @@ pub struct SessionOptions {
     /// Whether the session makes embeddings, and how it pools unless as the file says.
     pub(super) pooling: Option<Option<Pooling>>,
     pub(super) unit_length: bool,
+    pub(super) prefault: bool,
     pub(super) progress: Option<ProgressSink>,
     /// The sampler chain.
     pub sampler: SamplerOptions,
@@ -34,6 +35,7 @@ impl Default for SessionOptions {
             special_text: false,
             pooling: None,
             unit_length: true,
+            prefault: false,
             progress: None,
             sampler: SamplerOptions::default(),
         }
@@ -103,6 +105,11 @@ impl SessionOptions {
     /// of [`Pooling::Rank`] stay as they are.
     pub fn set_unit_length(&mut self, unit_length: bool) {
         self.unit_length = unit_length;
+    }
+
+    /// Whether all memory of the session is touched when it is made, so that no step waits for the system to hand a page out.
+    pub fn set_prefault(&mut self, prefault: bool) {
+        self.prefault = prefault;
     }
 
     /// Hears how many of the tokens that a call evaluates are done, of how many, and may stop it, which counts as cancelling;

@@ -50,6 +50,8 @@ const LINES: usize = 128;
 const HUGE: usize = 2 << 20;
 /// A multiple of every page size in use.
 const PAGE: usize = 64 << 10;
+/// No page is smaller.
+const LEAST_PAGE: usize = 4 << 10;
 
 impl<T: Zeroed> Buffer<T> {
     /// A buffer of `len` zeros.
@@ -68,6 +70,15 @@ impl<T: Zeroed> Buffer<T> {
     pub fn footprint(len: usize) -> Option<usize> {
         let bytes = len.checked_mul(size_of::<T>())?;
         if bytes.checked_add(LINES)? < HUGE { Some(bytes + LINES) } else { bytes.max(HUGE).checked_next_multiple_of(PAGE) }
+    }
+
+    /// Touches every page of a buffer of zeros, so that the system hands it out now.
+    pub fn touch(&mut self) {
+        let bytes = self.len * size_of::<T>();
+        for at in (0..bytes).step_by(LEAST_PAGE).chain(bytes.checked_sub(1)) {
+            // SAFETY: within the elements, of which zero is a value. Volatile, for zeros over zeros could be left out.
+            unsafe { self.data.cast::<u8>().add(at).write_volatile(0) };
+        }
     }
 }
 
@@ -166,5 +177,7 @@ mod tests {
         assert_eq!(buffer[1 << 21], 0.0);
         // Other tests run meanwhile.
         assert!(resident().saturating_sub(before) < 128 << 20);
+        buffer.touch();
+        assert!(resident().saturating_sub(before) > 192 << 20);
     }
 }

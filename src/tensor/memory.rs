@@ -2,25 +2,42 @@
 
 use super::{Buffer, Zeroed};
 use crate::error::{Error, Result, try_vec};
+use std::mem::MaybeUninit;
 
 /// Hands out memory and counts it; or only counts it: what is made with it then is empty, and good for nothing but to know its
 /// size. Code that takes all its memory from here is its own plan.
 pub struct Memory {
     bytes: usize,
-    plans: bool,
+    source: Source,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Nothing is taken.
+    Plan,
+    /// What the system hands out when it is touched.
+    System,
+    /// The same, and touched.
+    Touched,
 }
 
 impl Memory {
-    /// Takes memory from the system.
+    /// Takes memory from the system, which hands pages out when they are touched.
     #[must_use]
     pub const fn system() -> Memory {
-        Memory { bytes: 0, plans: false }
+        Memory { bytes: 0, source: Source::System }
+    }
+
+    /// As [`Memory::system`], and touches it at once.
+    #[must_use]
+    pub const fn touched() -> Memory {
+        Memory { bytes: 0, source: Source::Touched }
     }
 
     /// Takes none.
     #[must_use]
     pub const fn plan() -> Memory {
-        Memory { bytes: 0, plans: true }
+        Memory { bytes: 0, source: Source::Plan }
     }
 
     /// Bytes that were asked for so far.
@@ -35,7 +52,11 @@ impl Memory {
     /// [`Error::OutOfMemory`], when the system has no room or no address is that large.
     pub fn buffer<T: Zeroed>(&mut self, len: usize) -> Result<Buffer<T>> {
         self.add(Buffer::<T>::footprint(len))?;
-        Buffer::new(self.now(len))
+        let mut buffer = Buffer::new(self.now(len))?;
+        if self.source == Source::Touched {
+            buffer.touch();
+        }
+        Ok(buffer)
     }
 
     /// A vector of `len` copies of `value`.
@@ -55,6 +76,9 @@ impl Memory {
         self.add(capacity.checked_mul(size_of::<T>()))?;
         let mut vec = Vec::new();
         vec.try_reserve_exact(self.now(capacity)).map_err(|_| Error::OutOfMemory)?;
+        if self.source == Source::Touched {
+            vec.spare_capacity_mut().fill_with(MaybeUninit::zeroed);
+        }
         Ok(vec)
     }
 
@@ -66,7 +90,7 @@ impl Memory {
 
     /// How many of `len` elements to take now.
     fn now(&self, len: usize) -> usize {
-        if self.plans { 0 } else { len }
+        if self.source == Source::Plan { 0 } else { len }
     }
 }
 
@@ -81,9 +105,11 @@ mod tests {
             Ok::<_, Error>((lens, memory.bytes()))
         };
         let bytes = Buffer::<f32>::footprint(1000).unwrap() + 44;
-        assert_eq!(take(&mut Memory::system()).unwrap(), ([1000, 10, 3], bytes));
+        for mut memory in [Memory::system(), Memory::touched()] {
+            assert_eq!(take(&mut memory).unwrap(), ([1000, 10, 3], bytes));
+        }
         assert_eq!(take(&mut Memory::plan()).unwrap(), ([0, 0, 0], bytes));
-        for mut memory in [Memory::system(), Memory::plan()] {
+        for mut memory in [Memory::touched(), Memory::plan()] {
             assert!(matches!(memory.buffer::<f32>(usize::MAX / 2), Err(Error::OutOfMemory)));
         }
     }

@@ -92,7 +92,7 @@ static inline chord_model *test_model(int argc, char **argv)
 }
 
 /* A session that always takes the likeliest token. */
-static inline chord_session *greedy_session(const chord_model *model, uint32_t context, uint32_t batch)
+static inline chord_session *session_with(const chord_model *model, uint32_t context, uint32_t batch, bool prefault)
 {
     chord_session *session = NULL;
     chord_session_options *options = NULL;
@@ -100,9 +100,15 @@ static inline chord_session *greedy_session(const chord_model *model, uint32_t c
     OK(chord_session_options_set_temperature(options, 0, &err));
     OK(chord_session_options_set_context_length(options, context, &err));
     OK(chord_session_options_set_batch_size(options, batch, &err));
+    OK(chord_session_options_set_prefault(options, prefault, &err));
     OK(chord_session_new(model, options, &session, &err));
     chord_session_options_free(options);
     return session;
+}
+
+static inline chord_session *greedy_session(const chord_model *model, uint32_t context, uint32_t batch)
+{
+    return session_with(model, context, batch, false);
 }
 
 #endif

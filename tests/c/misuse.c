@@ -109,6 +109,7 @@ static void bad_handle(void *handle, enum type own)
         INVALID(chord_session_options_set_special_text(options, true, &err));
         INVALID(chord_session_options_set_pooling(options, CHORD_POOLING_DEFAULT, &err));
         INVALID(chord_session_options_set_unit_length(options, true, &err));
+        INVALID(chord_session_options_set_prefault(options, true, &err));
         INVALID(chord_session_options_set_progress(options, NULL, NULL, &err));
         INVALID(chord_session_options_set_seed(options, 1, &err));
         INVALID(chord_session_options_set_temperature(options, 1, &err));

@@ -111,6 +111,7 @@ fn sequence(u: &mut Unstructured) -> Result<()> {
                     let pooling = chord_pooling(u.int_in_range(-1..=6)?);
                     call(|err| chord_session_options_set_pooling(options, pooling, err));
                     call(|err| chord_session_options_set_unit_length(options, true, err));
+                    call(|err| chord_session_options_set_prefault(options, false, err));
                 }
                 setter => {
                     let value = float(u)?;
