@@ -134,7 +134,7 @@ fn peaks(level: Level) -> Vec<Peak> {
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use super::{Level, Limit, Peak, black_box};
-    use std::arch::x86_64::*;
+    use std::arch::{asm, x86_64::*};
 
     /// How far ahead memory is fetched.
     const AHEAD: usize = 4096;
@@ -170,10 +170,50 @@ mod x86_64 {
                 peak!(Int8, 32, "avx2", _mm256_setzero_si256(), _mm256_maddubs_epi16),
                 peak!(Float, 8, "avx2,fma", _mm256_setzero_ps(), |sum, x| _mm256_fmadd_ps(x, x, sum)),
             ],
+            Level::Amx => vec![Peak { limit: Limit::Int8, per_round: 4 * 16 * 16 * 64, run: tiles }, avx512_floats()],
             _ => vec![
                 peak!(Int8, 64, "avx512f,avx512vnni", _mm512_setzero_si512(), |sum, x| _mm512_dpbusd_epi32(sum, x, x)),
-                peak!(Float, 16, "avx512f", _mm512_setzero_ps(), |sum, x| _mm512_fmadd_ps(x, x, sum)),
+                avx512_floats(),
             ],
+        }
+    }
+
+    fn avx512_floats() -> Peak {
+        peak!(Float, 16, "avx512f", _mm512_setzero_ps(), |sum, x| _mm512_fmadd_ps(x, x, sum))
+    }
+
+    /// The shapes of tiles, as LDTILECFG reads them.
+    #[repr(C, align(64))]
+    struct Config {
+        palette: [u8; 16],
+        row_bytes: [u16; 16],
+        rows: [u8; 16],
+    }
+
+    /// Multiplies tiles of zeros; only where AMX is a level of this machine.
+    fn tiles(rounds: usize) {
+        let mut config = Config { palette: [0; 16], row_bytes: [0; 16], rows: [0; 16] };
+        config.palette[0] = 1;
+        config.row_bytes[..6].fill(64);
+        config.rows[..6].fill(16);
+        // SAFETY: the level is there, the configuration is a valid one, and the tiles are released.
+        unsafe {
+            asm!(
+                "ldtilecfg [{config}]",
+                ".irp tile, 0, 1, 2, 3, 4, 5",
+                "tilezero tmm\\tile",
+                ".endr",
+                "2:",
+                ".irp tile, 0, 1, 2, 3",
+                "tdpbusd tmm\\tile, tmm4, tmm5",
+                ".endr",
+                "dec {rounds}",
+                "jnz 2b",
+                "tilerelease",
+                config = in(reg) &raw const config,
+                rounds = inout(reg) rounds => _,
+                options(nostack),
+            );
         }
     }
 }

@@ -150,8 +150,12 @@ impl Report {
             let rates: Vec<_> = rates.map(|(name, rate)| format!("{name} {:.1}", rate / 1e9)).collect();
             println!("  {:40} {}", level.name(), rates.join(", "));
         }
-        let mut groups: Vec<&str> = self.rows.iter().map(|row| row.group.as_str()).collect();
-        groups.dedup();
+        let mut groups: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            if !groups.contains(&row.group.as_str()) {
+                groups.push(&row.group);
+            }
+        }
         for group in groups {
             println!("\n{group}: 10^9 per second, share of the best, times scalar");
             let rows = || self.rows.iter().filter(|row| row.group == group);
