@@ -3,7 +3,7 @@
 //! file -> model -> session -> step -> token, and code only knows what stands left of it:
 //!
 //! - [`error`]: the one error type
-//! - [`cpu`]: instruction-set levels and the CPU budget
+//! - [`cpu`]: instruction-set levels, caches, the CPU budget
 //! - [`tensor`]: element types, shapes, scratch memory
 //! - [`gguf`]: bytes of a model file -> checked directory of metadata and tensors
 //! - [`quant`]: block formats and their reference arithmetic

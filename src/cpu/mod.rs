@@ -1,9 +1,11 @@
-//! What this machine is: instruction-set levels and the CPU budget of this process.
+//! What this machine is: instruction-set levels, caches, and the CPU budget of this process.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 mod budget;
+mod cache;
 mod features;
 
 pub use budget::cpu_budget;
+pub use cache::private_cache;
 pub use features::{Level, detect};

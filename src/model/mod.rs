@@ -16,10 +16,11 @@ pub use quantize::{QuantizeOptions, QuantizedTensor, quantize};
 
 use crate::arch::{self, Op, Program, Stream};
 use crate::chat::Template;
-use crate::cpu::Level;
+use crate::cpu::{self, Level};
 use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Kernels;
+use crate::ops::Tiling;
 use crate::quant::Precision;
 use crate::threads::{Background, Pool, set_priority};
 use crate::tokenizer::{self, Tokenizer};
@@ -54,6 +55,8 @@ pub struct Engine {
     pub pool: Pool,
     /// How activations are quantized.
     pub precision: Precision,
+    /// How large pieces of work are.
+    pub tiling: Tiling,
 }
 
 impl Model {
@@ -215,6 +218,14 @@ impl Model {
         self.engine.as_ref().ok_or_else(|| Error::InvalidState("the model was opened for its vocabulary alone".into()))
     }
 
+    /// Cuts work into other pieces.
+    #[cfg(test)]
+    pub(crate) fn retile(&mut self, tiling: Tiling) {
+        if let Some(engine) = &mut self.engine {
+            engine.tiling = tiling;
+        }
+    }
+
     /// Tokens of the vocabulary: the length of logits, or of the tokenizer's list for a vocabulary-only model.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
@@ -307,6 +318,7 @@ impl Engine {
             _ => None,
         };
         let pool = Pool::with(options.threads(), &options.staff())?;
-        Ok(Engine { program, stream, kernels, pool, precision: options.precision })
+        let tiling = Tiling::for_cache(cpu::private_cache());
+        Ok(Engine { program, stream, kernels, pool, precision: options.precision, tiling })
     }
 }

@@ -95,8 +95,8 @@ pub struct AttentionArgs<'a, T> {
     pub tokens: usize,
 }
 
-/// Queries that a kernel call serves at once, at most: keys and values are read once for all of them.
-const TILE: usize = 32;
+/// The most queries that a kernel call serves at once.
+pub(super) const TILE: usize = 32;
 /// Queries of a tile times the positions that they see: what a thread does before it asks whether to stop. Beyond that tiles
 /// get smaller.
 const TILE_WORK: usize = TILE * 8192;
@@ -133,9 +133,9 @@ fn tile_queries(group: usize) -> usize {
     (TILE / group).max(1) * group
 }
 
-/// Tokens of a tile that sees so many positions.
-fn tile_tokens(group: usize, seen: usize) -> usize {
-    (TILE.min(TILE_WORK / seen.max(1)) / group).max(1)
+/// Tokens of a tile of at most `queries` queries that sees so many positions.
+fn tile_tokens(queries: usize, group: usize, seen: usize) -> usize {
+    (queries.min(TILE).min(TILE_WORK / seen.max(1)) / group).max(1)
 }
 
 /// Attention of consecutive positions over everything that they see.
@@ -149,7 +149,7 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
     assert_eq!(args.out.len(), tokens * heads * value_dim, "attention output");
     let group = heads / kv_heads;
     let seen = layer.window.map_or(usize::MAX, |window| window.saturating_add(tokens)).min(start + tokens);
-    let tile_tokens = tile_tokens(group, seen);
+    let tile_tokens = tile_tokens(machine.tiling.queries, group, seen);
     let tiles = tokens.div_ceil(tile_tokens);
     // The blocks that the tokens first..first + count see at least a part of.
     let end = start + tokens;
@@ -340,7 +340,7 @@ fn visible(block: usize, positions: Range<usize>) -> BlockMask {
 mod tests {
     use super::*;
     use crate::cpu::Level;
-    use crate::ops::{KvBlocksMut, Pace, Progress, RopeArgs, Rotation, rope_and_store};
+    use crate::ops::{KvBlocksMut, Pace, Progress, RopeArgs, Rotation, Tiling, rope_and_store};
     use crate::quant::Precision;
     use crate::threads::Pool;
     use half::f16;
@@ -401,7 +401,8 @@ mod tests {
         let never = AtomicBool::new(false);
         let (kernels, pool) = (Kernels::for_level(level), Pool::new(threads).unwrap());
         let pace = Pace::new(&never, None, Progress::default());
-        let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High };
+        let tiling = Tiling { queries: 1 + batch % 40, ..Tiling::for_cache(1 << 20) };
+        let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High, tiling };
         let (mut query, mut key) = (noise(tokens * HEADS * HEAD_DIM, 1), noise(tokens * KV_HEADS * HEAD_DIM, 2));
         let value = noise(tokens * KV_HEADS * VALUE_DIM, 3);
         let mut keys = vec![T::ZERO; TABLE.len() * KV_HEADS * HEAD_DIM * KV_BLOCK];

@@ -1,6 +1,6 @@
 //! Feed-forward by routed experts: the tokens of a batch are gathered per expert, so that its weights are read once.
 
-use super::linear::Cut;
+use super::linear::{Cut, multiply};
 use super::route::{Pick, Router};
 use super::{Machine, Shared, Weights};
 use crate::error::Result;
@@ -266,7 +266,7 @@ fn products<const N: usize>(
         let window = out.window(run.first * total + first, total);
         let args = MatmulArgs { weights: weights.bytes, rows: part, depth, tokens: run.count, input, out: window };
         // SAFETY: `out` holds a row of `total` per visit, and these columns of these rows belong to this unit alone.
-        unsafe { machine.kernels.matmul(weights.dtype, &args) };
+        unsafe { multiply(machine, weights.dtype, &args) };
         if stack.scales.is_none() && stack.bias.is_none() {
             return;
         }

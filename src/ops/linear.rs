@@ -3,7 +3,7 @@
 use super::Norm;
 use super::{Machine, Shared};
 use crate::error::Result;
-use crate::kernels::{Activation, Input, MatmulArgs};
+use crate::kernels::{Activation, Input, MatmulArgs, Window};
 use crate::quant::{ActBlock, BLOCK};
 use crate::tensor::{Buffer, Dtype, Memory};
 
@@ -97,11 +97,6 @@ impl LinearScratch {
     }
 }
 
-/// Weight bytes of the last work units when few tokens share them: enough to amortize taking one, few enough to even out
-/// the cores.
-const UNIT_BYTES: usize = 64 * 1024;
-/// Output rows of a work unit when many tokens share it.
-const UNIT_ROWS: usize = 32;
 /// Kernels work on several rows at once; units are multiples of this.
 const ROW_STEP: usize = 16;
 
@@ -113,8 +108,35 @@ const TOKEN_STEP: usize = 16;
 
 /// Tokens that a work unit serves.
 fn unit_tokens(machine: Machine, tokens: usize, depth: usize) -> usize {
-    let (rows, work) = if machine.pace.small_units() { (ROW_STEP, SMALL_WORK) } else { (UNIT_ROWS, UNIT_WORK) };
+    let (rows, work) = if machine.pace.small_units() { (ROW_STEP, SMALL_WORK) } else { (machine.tiling.unit_rows, UNIT_WORK) };
     (work / (rows * depth.max(1)) / TOKEN_STEP).max(1).saturating_mul(TOKEN_STEP).min(tokens.max(1))
+}
+
+/// Multiplies, some tokens after others.
+///
+/// # Safety
+/// As [`Kernels::matmul`].
+///
+/// [`Kernels::matmul`]: crate::kernels::Kernels::matmul
+pub(super) unsafe fn multiply(machine: Machine, dtype: Dtype, args: &MatmulArgs) {
+    let (tokens, depth) = (args.tokens, args.depth);
+    let step = match args.input {
+        Input::Quantized(..) => machine.tiling.quantized_tokens(tokens),
+        Input::Float(_) => machine.tiling.float_tokens(tokens, depth),
+    };
+    for first in (0..tokens).step_by(step) {
+        let part = first..tokens.min(first + step);
+        let rows = |width: usize| part.start * width..part.end * width;
+        let input = match args.input {
+            Input::Quantized(blocks, precision) => Input::Quantized(&blocks[rows(depth.div_ceil(BLOCK))], precision),
+            Input::Float(x) => Input::Float(&x[rows(depth)]),
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let out = Window { ptr: args.out.at(first, 0), ..args.out };
+            machine.kernels.matmul(dtype, &MatmulArgs { tokens: part.len(), input, out, ..*args });
+        }
+    }
 }
 
 /// Elements of a unit of [`softcap`].
@@ -135,10 +157,10 @@ impl Cut {
     pub(super) fn new(machine: Machine, rows: usize, row_bytes: usize, tokens: usize) -> Cut {
         let small = machine.pace.small_units();
         if tokens > 4 {
-            return Cut { rows, least: if small { ROW_STEP } else { UNIT_ROWS }, share: None };
+            return Cut { rows, least: if small { ROW_STEP } else { machine.tiling.unit_rows }, share: None };
         }
         // Memory is read fastest in long runs, and kernels fetch ahead what they will work on next: large units first.
-        let least = (UNIT_BYTES / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
+        let least = (machine.tiling.unit_bytes / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
         Cut { rows, least, share: (!small).then_some(2 * machine.pool.threads()) }
     }
 
@@ -251,7 +273,7 @@ pub fn linear<'a>(
         };
         // SAFETY: `out` holds `tokens` rows of `total_rows`; of those that are served, columns `first..first + count` belong to
         // this unit alone.
-        unsafe { machine.kernels.matmul(dtype, &args) };
+        unsafe { multiply(machine, dtype, &args) };
         if job.bias.is_none() && job.residual.is_none() && job.scale == 1.0 && scale == 1.0 {
             return;
         }

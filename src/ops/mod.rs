@@ -14,6 +14,7 @@ mod pool;
 mod recurrence;
 mod rope;
 mod route;
+mod tiling;
 
 pub use attention::{AttentionArgs, AttentionLayer, AttentionScratch, KvBlocks, KvBlocksMut, KvElement, attention};
 pub use conv::{ConvArgs, Taps, convolve};
@@ -27,6 +28,7 @@ pub use pool::{Dense, Embedding, Finish, PoolArgs, Pooling, pool};
 pub use recurrence::{CHANNELS, Channels, ChannelsArgs, Heads, HeadsArgs, KeyHeads, Rule, States, recur, scan};
 pub use rope::{Angles, MAX_HEAD_DIM, RopeArgs, RopeParams, Rotation, Scaling, rope, rope_and_store};
 pub use route::{Pick, Router, Scoring};
+pub use tiling::Tiling;
 
 use crate::kernels::{Kernels, Window};
 use crate::quant::Precision;
@@ -44,6 +46,8 @@ pub struct Machine<'a> {
     pub pace: &'a Pace<'a>,
     /// How activations are quantized.
     pub precision: Precision,
+    /// How large pieces of work are.
+    pub tiling: Tiling,
 }
 
 impl Machine<'_> {
