@@ -49,7 +49,7 @@ impl<B, const LANES: usize> Column<'_, B, LANES> {
 /// The number itself, but the compiler does not know. It would keep a pointer to each row, more than there are registers,
 /// where a few registers and the addressing modes do.
 #[inline]
-fn opaque(mut number: usize) -> usize {
+pub(super) fn opaque(mut number: usize) -> usize {
     // SAFETY: there is no instruction.
     unsafe { asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
     number

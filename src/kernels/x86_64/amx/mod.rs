@@ -11,7 +11,7 @@ mod small_tile;
 mod super_tile;
 mod tiles;
 
-use super::avx512::{matmul as vectors, matvec, matvec_small};
+use super::avx512::{matmul as vectors, matvec};
 use crate::kernels::{Kernels, MatmulArgs};
 use crate::quant;
 use crate::tensor::Dtype;
@@ -45,6 +45,6 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         Super<2, 1>, matvec: Q6_K;
         Super<2, 1>, vectors: Q3_K IQ4_XS;
         Super<1, 1>, vectors: Q2_K Q8_K TQ1_0 TQ2_0;
-        Small, matvec_small: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
+        Small, matvec: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
     }
 }

@@ -1,13 +1,16 @@
 //! AVX2 + FMA + F16C: the same bits as scalar.
 //!
 //! Products put eight rows of weights side by side, one row per 32-bit lane (see `tile`), so that nothing is ever summed
-//! across a vector. Functions are safe inside the level; entering it through the table is what needs the CPU check.
+//! across a vector; those of a single token go along the rows (see `matvec`), as memory is read fastest. Functions are safe
+//! inside the level; entering it through the table is what needs the CPU check.
 
 mod attention;
 mod codewords;
 mod elementwise;
 mod lanes;
 mod matmul;
+pub(super) mod matvec;
+mod matvec_small;
 mod micro_blocks;
 mod small_blocks;
 mod super_blocks;
@@ -25,6 +28,10 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         };
     }
     all_formats! { products }
+    macro_rules! by_rows {
+        ($($name:ident)*) => { $(kernels.matmul[Dtype::$name as usize] = Some(matvec::quantized::<quant::$name>);)* };
+    }
+    by_rows! { Q4_K Q5_K Q6_K Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);

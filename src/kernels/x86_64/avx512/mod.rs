@@ -1,14 +1,14 @@
 //! AVX-512 F, BW, DQ, VL and VNNI: the same bits as scalar.
 //!
 //! Products put sixteen rows of weights side by side, one row per 32-bit lane (see `tile`), so that nothing is ever summed
-//! across a vector. Functions are safe inside the level; entering it through the table is what needs the CPU check.
+//! across a vector; those of a single token are those of AVX2. Functions are safe inside the level; entering it through the
+//! table is what needs the CPU check.
 
 mod attention;
 mod elementwise;
 pub(super) mod lanes;
 pub(super) mod matmul;
 pub(super) mod matvec;
-pub(super) mod matvec_small;
 mod small_blocks;
 pub(super) mod small_tile;
 mod super_blocks;
@@ -28,14 +28,9 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     }
     formats! { products }
     macro_rules! by_rows {
-        ($($module:ident: $($name:ident)*;)*) => {
-            $($(kernels.matmul[Dtype::$name as usize] = Some($module::quantized::<quant::$name>);)*)*
-        };
+        ($($name:ident)*) => { $(kernels.matmul[Dtype::$name as usize] = Some(matvec::quantized::<quant::$name>);)* };
     }
-    by_rows! {
-        matvec: Q4_K Q5_K Q6_K;
-        matvec_small: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
-    }
+    by_rows! { Q4_K Q5_K Q6_K Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
