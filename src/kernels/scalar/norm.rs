@@ -6,15 +6,17 @@ use super::lanes::{LANES, tree};
 #[inline(always)]
 fn sum(x: &[f32], term: impl Fn(f32) -> (f32, f32)) -> f32 {
     let mut lanes = [0.0f32; LANES];
-    let mut add = |x: &[f32]| {
-        for (lane, &x) in lanes.iter_mut().zip(x) {
-            let (a, b) = term(x);
-            *lane = a.mul_add(b, *lane);
-        }
-    };
     let (whole, rest) = x.as_chunks::<LANES>();
-    whole.iter().for_each(|x| add(x));
-    add(rest);
+    for x in whole {
+        lanes = std::array::from_fn(|i| {
+            let (a, b) = term(x[i]);
+            a.mul_add(b, lanes[i])
+        });
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        let (a, b) = term(x);
+        *lane = a.mul_add(b, *lane);
+    }
     tree(lanes)
 }
 

@@ -1,5 +1,6 @@
 //! Quantization of activations.
 
+use super::exp::ROUND;
 use crate::quant::{ActBlock, BLOCK, Precision};
 
 /// A block whose greatest magnitude is below this (2^-100) counts as zeros: from here on `32512 / m` and `m / 32512`
@@ -17,18 +18,41 @@ pub(in crate::kernels) fn quantize(x: &[f32], blocks: &mut [ActBlock], precision
         // The bits of magnitudes order like the magnitudes themselves.
         let m = f32::from_bits(x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0));
         let Some(inverse) = begin(block, m, precision) else { continue };
-        for ((x, hi), lo) in x.iter().zip(&mut block.hi).zip(&mut block.lo) {
-            let q = (x * inverse).round_ties_even() as i32;
-            // |q| <= 32512 = 127 * 256, so both halves fit.
-            (*hi, *lo) = match precision {
-                Precision::High => (((q + 128) >> 8) as i8, q as i8),
-                Precision::Fast => (q as i8, 0),
-            };
+        match x.as_array() {
+            Some(x) => fill(block, x, inverse, precision),
+            None => {
+                let mut padded = [0.0; BLOCK];
+                padded[..x.len()].copy_from_slice(x);
+                fill(block, &padded, inverse, precision);
+            }
         }
-        let sum = |q: &[i8]| q.iter().map(|&q| i16::from(q)).sum();
-        block.hi_sum = std::array::from_fn(|i| sum(&block.hi[16 * i..16 * i + 16]));
-        block.lo_sum = std::array::from_fn(|i| sum(&block.lo[16 * i..16 * i + 16]));
     }
+}
+
+/// Sets integers and their sums.
+#[inline(always)]
+fn fill(block: &mut ActBlock, x: &[f32; BLOCK], inverse: f32, precision: Precision) {
+    // Adding this number rounds to nearest even, and leaves the integer in the lowest bits.
+    let round = |x: f32| (x * inverse + ROUND).to_bits() as i16;
+    match precision {
+        Precision::High => {
+            for ((x, hi), lo) in x.iter().zip(&mut block.hi).zip(&mut block.lo) {
+                // |q| <= 32512 = 127 * 256, so both halves fit.
+                let q = round(*x);
+                (*hi, *lo) = (((q + 128) >> 8) as i8, q as i8);
+            }
+            block.lo_sum = sums(&block.lo);
+        }
+        Precision::Fast => x.iter().zip(&mut block.hi).for_each(|(x, hi)| *hi = round(*x) as i8),
+    }
+    block.hi_sum = sums(&block.hi);
+}
+
+/// Sums of 16 at a time.
+#[inline(always)]
+fn sums(q: &[i8; BLOCK]) -> [i16; BLOCK / 16] {
+    let (runs, _) = q.as_chunks::<16>();
+    std::array::from_fn(|i| runs[i].iter().map(|&q| i16::from(q)).sum())
 }
 
 /// Empties a block and sets its scale for numbers of magnitude `m` at most; returns what they must be multiplied by, or
