@@ -8,6 +8,8 @@
 mod aarch64;
 #[cfg(test)]
 mod check;
+#[cfg(test)]
+pub(crate) mod marked;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod rows;
 pub mod scalar;

@@ -218,12 +218,10 @@ impl Model {
         self.engine.as_ref().ok_or_else(|| Error::InvalidState("the model was opened for its vocabulary alone".into()))
     }
 
-    /// Cuts work into other pieces.
+    /// What computes, to be changed.
     #[cfg(test)]
-    pub(crate) fn retile(&mut self, tiling: Tiling) {
-        if let Some(engine) = &mut self.engine {
-            engine.tiling = tiling;
-        }
+    pub(crate) fn engine_mut(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("a model that computes")
     }
 
     /// Tokens of the vocabulary: the length of logits, or of the tokenizer's list for a vocabulary-only model.

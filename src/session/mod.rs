@@ -383,35 +383,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ModelOptions;
-    use crate::ops::Tiling;
-    use std::path::Path;
-
-    #[test]
-    fn logits_do_not_depend_on_sizes_of_pieces_of_work() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/models/chord-demo-q4_k_m.gguf");
-        let logits = |tiling: Option<Tiling>| {
-            let mut model = Model::open(&path, &ModelOptions::default()).unwrap();
-            if let (Some(model), Some(tiling)) = (Arc::get_mut(&mut model), tiling) {
-                model.retile(tiling);
-            }
-            assert!(tiling.is_none_or(|tiling| model.engine().unwrap().tiling == tiling));
-            let mut session = Session::new(Arc::clone(&model), &SessionOptions::default()).unwrap();
-            let tokens: Vec<i32> = (0..300).map(|index| index * 7919 % model.vocab_size() as i32).collect();
-            let mut bits = Vec::new();
-            for part in [&tokens[..299], &tokens[299..]] {
-                session.append(part).unwrap();
-                session.eval().unwrap();
-                bits.extend(session.logits().unwrap().iter().map(|logit| logit.to_bits()));
-            }
-            bits
-        };
-        let want = logits(None);
-        for (unit_bytes, unit_rows, walk, queries) in [(1, 1, 1, 1), (3000, 7, 20_000, 5), (usize::MAX / 2, 9999, usize::MAX, 99)] {
-            let tiling = Tiling { unit_bytes, unit_rows, walk, queries };
-            assert!(logits(Some(tiling)) == want, "{tiling:?}");
-        }
-    }
-}
+mod tests;

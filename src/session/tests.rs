@@ -1,0 +1,68 @@
+//! What runs when a session evaluates, and what does not show in its result.
+
+use super::*;
+use crate::cpu::Level;
+use crate::kernels::{Kernels, marked};
+use crate::model::ModelOptions;
+use crate::ops::Tiling;
+use std::path::Path;
+
+/// The demo model, its engine changed.
+fn open(options: &ModelOptions, change: impl FnOnce(&mut Engine)) -> Arc<Model> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/models/chord-demo-q4_k_m.gguf");
+    let mut model = Model::open(&path, options).unwrap();
+    change(Arc::get_mut(&mut model).expect("nobody else has it").engine_mut());
+    model
+}
+
+/// Logits after a prompt that crosses an attention block, and after one token more.
+fn logits(model: &Arc<Model>) -> Vec<u32> {
+    let mut session = Session::new(Arc::clone(model), &SessionOptions::default()).unwrap();
+    let tokens: Vec<i32> = (0..300).map(|index| index * 7919 % model.vocab_size() as i32).collect();
+    let mut bits = Vec::new();
+    for part in [&tokens[..299], &tokens[299..]] {
+        session.append(part).unwrap();
+        session.eval().unwrap();
+        bits.extend(session.logits().unwrap().iter().map(|logit| logit.to_bits()));
+    }
+    bits
+}
+
+#[test]
+fn sizes_of_pieces_of_work_do_not_show() {
+    let want = logits(&open(&ModelOptions::default(), |_| ()));
+    for (unit_bytes, unit_rows, walk, queries) in [(1, 1, 1, 1), (3000, 7, 20_000, 5), (usize::MAX / 2, 9999, usize::MAX, 99)] {
+        let tiling = Tiling { unit_bytes, unit_rows, walk, queries };
+        let model = open(&ModelOptions::default(), |engine| engine.tiling = tiling);
+        assert!(logits(&model) == want, "{tiling:?}");
+    }
+}
+
+/// Equal bits would also come from a level that is not used: a model opened for a level has that level's table, and passes
+/// enter its entries, as often as those of any other level. That entries of levels are functions of their own is checked where
+/// the kernels are.
+#[test]
+fn the_kernels_of_the_level_run() {
+    let mut expected: Option<(Level, Vec<(String, usize)>)> = None;
+    for level in Level::ALL.iter().copied().filter(|level| level.available()) {
+        let mut options = ModelOptions::default();
+        options.set_cpu_level(level.name()).unwrap();
+        options.set_threads(2).unwrap();
+        let model = open(&options, |engine| {
+            assert!(engine.kernels.level() == level && marked::same(&engine.kernels, &Kernels::for_level(level)), "{level}");
+            engine.kernels = marked::marked(level);
+            // Sizes that no machine chooses, so that the counts are the same on all of them.
+            engine.tiling = Tiling::for_cache(1 << 20);
+        });
+        logits(&model);
+        let entered = marked::entered();
+        for name in ["quantize", "rms_norm", "rope", "swiglu", "attend_f16", "merge", "normalize", "narrow", "matmul Q4_K", "matmul Q6_K"] {
+            assert!(entered.iter().any(|(entry, _)| entry == name), "{level}: {name} was not entered: {entered:?}");
+        }
+        eprintln!("{level}: {entered:?}");
+        match &expected {
+            Some((first, expected)) => assert_eq!(&entered, expected, "{level} and {first} entered other kernels"),
+            None => expected = Some((level, entered)),
+        }
+    }
+}
