@@ -12,7 +12,7 @@ static const char help[] =
     "\n"
     "  --prompt N,...    lengths of prompts to prefill (default 512)\n"
     "  --decode N        tokens to decode (default 64; 0: none)\n"
-    "  --depth N,...     tokens that are in the session before decoding (default 0)\n"
+    "  --depth N,...     tokens that are in the session before (default 0)\n"
     "  --repeat N        runs of each measurement (default 3)\n"
     "  --batch N         tokens evaluated at once (0: the library's default)\n"
     "  --resident        measure when all weights are in memory of the process\n"
@@ -90,8 +90,10 @@ static void measure(const char *program, chord_session *session, const chord_mod
         double start;
         chord_error *err = NULL;
         if (!quiet) fprintf(stderr, "\r%s %u at depth %u: run %u of %u ", m->name, m->tokens, m->depth, run, m->repeat);
-        if (chord_session_rewind(session, 0, &err)) fail(program, err);
-        eval(program, session, model, m->depth);
+        /* Depth is filled once; evaluating what is left of it brings back what a rewind may have dropped. */
+        if (chord_session_rewind(session, run ? m->depth : 0, &err)) fail(program, err);
+        if (!run) eval(program, session, model, m->depth);
+        else if (m->depth && chord_session_eval(session, &err)) fail(program, err);
         m->read = read_bytes();
         start = now();
         if (strcmp(m->name, "prefill") == 0) eval(program, session, model, m->tokens);
@@ -152,11 +154,11 @@ int main(int argc, char **argv)
 {
     struct common options = common_new(argv[0]);
     struct lengths prompts = {{512}, 1}, depths = {{0}, 1};
-    struct measurement list[2 * MAX_LENGTHS];
+    static struct measurement list[MAX_LENGTHS * (MAX_LENGTHS + 1)];
     const char *path = NULL, *precision = "high", *value;
     uint32_t decode = 64, repeat = 3, batch = 0, longest = 0, limit = 0;
     bool json = false, quiet = false, resident = false;
-    size_t measurements = 0, j;
+    size_t measurements = 0, j, k;
     double start, open_seconds;
     chord_error *err = NULL;
     chord_model *model = NULL;
@@ -186,12 +188,14 @@ int main(int argc, char **argv)
     if (!path) usage_error(argv[0], "missing:", "MODEL.gguf");
     if (repeat < 1 || repeat > MAX_REPEAT) usage_error(argv[0], "1 to 100 runs, not", "--repeat");
 
-    for (j = 0; j < prompts.count; j++) {
-        if (prompts.values[j] == 0) continue;
-        list[measurements++] = (struct measurement){.name = "prefill", .tokens = prompts.values[j], .repeat = repeat};
-        if (prompts.values[j] > longest) longest = prompts.values[j];
-    }
-    for (j = 0; decode && j < depths.count; j++) {
+    for (j = 0; j < depths.count; j++) {
+        for (k = 0; k < prompts.count; k++) {
+            if (prompts.values[k] == 0) continue;
+            list[measurements++] = (struct measurement){
+                .name = "prefill", .tokens = prompts.values[k], .depth = depths.values[j], .repeat = repeat};
+            if (depths.values[j] + prompts.values[k] > longest) longest = depths.values[j] + prompts.values[k];
+        }
+        if (decode == 0) continue;
         list[measurements++] =
             (struct measurement){.name = "decode", .tokens = decode, .depth = depths.values[j], .repeat = repeat};
         if (depths.values[j] + decode > longest) longest = depths.values[j] + decode;
