@@ -133,9 +133,10 @@ fn tile_queries(group: usize) -> usize {
     (TILE / group).max(1) * group
 }
 
-/// Tokens of a tile of at most `queries` queries that sees so many positions.
-fn tile_tokens(queries: usize, group: usize, seen: usize) -> usize {
-    (queries.min(TILE).min(TILE_WORK / seen.max(1)) / group).max(1)
+/// Tokens of a tile of at most `queries` queries that sees so many positions; `small`: there is a deadline to keep.
+fn tile_tokens(queries: usize, group: usize, seen: usize, small: bool) -> usize {
+    let work = if small { TILE_WORK / 2 } else { TILE_WORK };
+    (queries.min(TILE).min(work / seen.max(1)) / group).max(1)
 }
 
 /// Attention of consecutive positions over everything that they see.
@@ -148,8 +149,17 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
     assert_eq!(query.len(), tokens * heads * head_dim, "query size");
     assert_eq!(args.out.len(), tokens * heads * value_dim, "attention output");
     let group = heads / kv_heads;
+    // Where all that a token sees takes a unit too long, tokens are taken one by one, and their blocks are the units.
+    let deep = |seen: usize| machine.pace.small_units() && seen.saturating_mul(head_dim + value_dim) > machine.tiling.reach;
     let seen = layer.window.map_or(usize::MAX, |window| window.saturating_add(tokens)).min(start + tokens);
-    let tile_tokens = tile_tokens(machine.tiling.queries, group, seen);
+    if tokens > 1 && !layer.bidirectional && deep(seen) {
+        let rows = query.chunks_exact(heads * head_dim).zip(args.out.chunks_exact_mut(heads * value_dim));
+        for ((query, out), start) in rows.zip(start..) {
+            attention(machine, AttentionArgs { query, out, cache: args.cache, layer, start, tokens: 1 }, scratch);
+        }
+        return;
+    }
+    let tile_tokens = tile_tokens(machine.tiling.queries, group, seen, machine.pace.small_units());
     let tiles = tokens.div_ceil(tile_tokens);
     // The blocks that the tokens first..first + count see at least a part of.
     let end = start + tokens;
@@ -235,8 +245,8 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
     };
 
     // Few tiles and a long context: the blocks are the units, and their states are folded afterwards in ascending order.
-    let seen = blocks(0, tokens);
-    if tokens == 1 && seen.len() > 1 && kv_heads < 4 * machine.pool.threads() {
+    if tokens == 1 && blocks(0, 1).len() > 1 && (kv_heads < 4 * machine.pool.threads() || deep(seen)) {
+        let seen = blocks(0, 1);
         let blocks = seen.len();
         let per_state = group * (value_dim + 2);
         let states = Shared::new(&mut scratch.partials);
@@ -345,6 +355,7 @@ mod tests {
     use crate::threads::Pool;
     use half::f16;
     use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn masks_show_exactly_what_is_seen() {
@@ -400,8 +411,10 @@ mod tests {
     fn flash<T: KvElement>(layer: &AttentionLayer, level: Level, threads: usize, batch: usize, tokens: usize) -> Vec<f32> {
         let never = AtomicBool::new(false);
         let (kernels, pool) = (Kernels::for_level(level), Pool::new(threads).unwrap());
-        let pace = Pace::new(&never, None, Progress::default());
-        let tiling = Tiling { queries: 1 + batch % 40, ..Tiling::for_cache(1 << 20) };
+        // Far enough away.
+        let deadline = (batch % 2 == 1).then(|| Instant::now() + Duration::from_secs(3600));
+        let pace = Pace::new(&never, deadline, Progress::default());
+        let tiling = Tiling { queries: 1 + batch % 40, reach: 200 * batch, ..Tiling::for_cache(1 << 20) };
         let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High, tiling };
         let (mut query, mut key) = (noise(tokens * HEADS * HEAD_DIM, 1), noise(tokens * KV_HEADS * HEAD_DIM, 2));
         let value = noise(tokens * KV_HEADS * VALUE_DIM, 3);

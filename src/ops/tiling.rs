@@ -15,6 +15,8 @@ pub struct Tiling {
     pub walk: usize,
     /// Queries that an attention kernel serves at once, at most: keys and values are read once for all of them.
     pub queries: usize,
+    /// Elements of keys and values that a unit of attention reads, at most, where there is a deadline to keep.
+    pub reach: usize,
 }
 
 impl Tiling {
@@ -22,7 +24,7 @@ impl Tiling {
     #[must_use]
     pub fn for_cache(bytes: usize) -> Tiling {
         // Outputs of neighbouring tokens stand so far apart that a cache keeps only a part of what it could.
-        Tiling { unit_bytes: 64 * 1024, unit_rows: 32, walk: bytes / 4, queries: TILE }
+        Tiling { unit_bytes: 64 * 1024, unit_rows: 32, walk: bytes / 4, queries: TILE, reach: 1 << 20 }
     }
 
     /// Of so many tokens, those that are multiplied with some rows before the others are. For quantized weights, kernels walk
@@ -82,10 +84,10 @@ mod tests {
                 out
             };
             for tokens in [1, 3, tokens] {
-                let whole = Tiling { unit_bytes: usize::MAX / 2, unit_rows: 1000, walk: usize::MAX, queries: TILE };
+                let whole = Tiling { unit_bytes: usize::MAX / 2, unit_rows: 1000, walk: usize::MAX, ..Tiling::for_cache(0) };
                 let want = product(tokens, whole);
                 for (unit_bytes, unit_rows, walk) in [(1, 1, 1), (900, 7, 20_000), (5000, 50, 80_000)] {
-                    let tiling = Tiling { unit_bytes, unit_rows, walk, queries: 1 };
+                    let tiling = Tiling { unit_bytes, unit_rows, walk, ..Tiling::for_cache(0) };
                     assert!(product(tokens, tiling) == want, "{dtype}, {tokens} tokens, {tiling:?}");
                 }
                 assert!(product(tokens, Tiling::for_cache(cpu::private_cache())) == want, "{dtype}, {tokens} tokens");
