@@ -13,7 +13,7 @@ fn levels() -> (Kernels, Vec<Kernels>) {
 }
 
 /// The level whose instructions can be emulated where all others that it needs are there.
-fn emulated() -> Option<Kernels> {
+pub(crate) fn emulated() -> Option<Kernels> {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if Level::Avx512.available() && !Level::Amx.available() {
         x86_64::amx::emulated::install();

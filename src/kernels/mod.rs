@@ -7,7 +7,7 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 #[cfg(test)]
-mod check;
+pub(crate) mod check;
 #[cfg(test)]
 pub(crate) mod marked;
 #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
@@ -195,12 +195,23 @@ pub struct ScanArgs<'a> {
     pub out: &'a mut [f32],
 }
 
+/// How much of a product of many tokens should be one piece of work: enough to pay for walking over the activations, and so
+/// little that a pass can soon be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portion {
+    /// Output rows.
+    pub rows: usize,
+    /// Multiplications.
+    pub work: usize,
+}
+
 type MatmulFn = unsafe fn(&MatmulArgs);
 type DecodeFn = unsafe fn(&[u8], &mut [f32]);
 
 /// The entries of one level. `None` in a per-type table: the type has no kernels.
 pub struct Kernels {
     pub(crate) level: Level,
+    pub(crate) portion: Portion,
     pub(crate) matmul: [Option<MatmulFn>; Dtype::COUNT],
     pub(crate) decode: [Option<DecodeFn>; Dtype::COUNT],
     pub(crate) quantize: unsafe fn(&[f32], &mut [ActBlock], Precision),
@@ -231,6 +242,12 @@ impl Kernels {
     #[must_use]
     pub fn level(&self) -> Level {
         self.level
+    }
+
+    /// How products are best divided.
+    #[must_use]
+    pub fn portion(&self) -> Portion {
+        self.portion
     }
 
     /// Whether a weight of this type can be multiplied.

@@ -316,7 +316,7 @@ impl Engine {
             _ => None,
         };
         let pool = Pool::with(options.threads(), &options.staff())?;
-        let tiling = Tiling::for_cache(cpu::private_cache());
+        let tiling = Tiling::new(kernels.portion(), cpu::private_cache());
         Ok(Engine { program, stream, kernels, pool, precision: options.precision, tiling })
     }
 }

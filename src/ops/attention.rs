@@ -414,7 +414,7 @@ mod tests {
         // Far enough away.
         let deadline = (batch % 2 == 1).then(|| Instant::now() + Duration::from_secs(3600));
         let pace = Pace::new(&never, deadline, Progress::default());
-        let tiling = Tiling { queries: 1 + batch % 40, reach: 200 * batch, ..Tiling::for_cache(1 << 20) };
+        let tiling = Tiling { queries: 1 + batch % 40, reach: 200 * batch, ..Tiling::new(kernels.portion(), 1 << 20) };
         let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High, tiling };
         let (mut query, mut key) = (noise(tokens * HEADS * HEAD_DIM, 1), noise(tokens * KV_HEADS * HEAD_DIM, 2));
         let value = noise(tokens * KV_HEADS * VALUE_DIM, 3);

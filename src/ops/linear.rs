@@ -3,7 +3,7 @@
 use super::Norm;
 use super::{Machine, Shared};
 use crate::error::Result;
-use crate::kernels::{Activation, Input, MatmulArgs, Window};
+use crate::kernels::{Activation, Input, MatmulArgs, Portion, Window};
 use crate::quant::{ActBlock, BLOCK};
 use crate::tensor::{Buffer, Dtype, Memory};
 
@@ -100,15 +100,15 @@ impl LinearScratch {
 /// Kernels work on several rows at once; units are multiples of this.
 const ROW_STEP: usize = 16;
 
-/// Multiplications of a work unit, at most, for between units a pass can be stopped; and of a small one.
-const UNIT_WORK: usize = 96 << 20;
+/// Multiplications of a small work unit, at most.
 const SMALL_WORK: usize = 6 << 20;
 /// Kernels work on several tokens at once, too.
 const TOKEN_STEP: usize = 16;
 
 /// Tokens that a work unit serves.
 fn unit_tokens(machine: Machine, tokens: usize, depth: usize) -> usize {
-    let (rows, work) = if machine.pace.small_units() { (ROW_STEP, SMALL_WORK) } else { (machine.tiling.unit_rows, UNIT_WORK) };
+    let small = machine.pace.small_units();
+    let Portion { rows, work } = if small { Portion { rows: ROW_STEP, work: SMALL_WORK } } else { machine.tiling.unit };
     (work / (rows * depth.max(1)) / TOKEN_STEP).max(1).saturating_mul(TOKEN_STEP).min(tokens.max(1))
 }
 
@@ -157,7 +157,9 @@ impl Cut {
     pub(super) fn new(machine: Machine, rows: usize, row_bytes: usize, tokens: usize) -> Cut {
         let small = machine.pace.small_units();
         if tokens > 4 {
-            return Cut { rows, least: if small { ROW_STEP } else { machine.tiling.unit_rows }, share: None };
+            // Every thread shall find some.
+            let fair = (rows / (4 * machine.pool.threads())).max(2 * ROW_STEP).next_multiple_of(ROW_STEP);
+            return Cut { rows, least: if small { ROW_STEP } else { fair.min(machine.tiling.unit.rows) }, share: None };
         }
         // Memory is read fastest in long runs, and kernels fetch ahead what they will work on next: large units first.
         let least = (machine.tiling.unit_bytes / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);

@@ -1,6 +1,7 @@
 //! How large pieces of work are. Sizes decide how often memory is walked, and never show in a result.
 
 use super::attention::TILE;
+use crate::kernels::Portion;
 use crate::quant::ActBlock;
 
 /// Sizes of pieces of work; any will do.
@@ -9,8 +10,8 @@ pub struct Tiling {
     /// Weight bytes of the last work units of a product when few tokens share them: enough to amortize taking one, few enough
     /// to even out the cores.
     pub unit_bytes: usize,
-    /// Output rows of a work unit when many tokens share it.
-    pub unit_rows: usize,
+    /// A work unit of many tokens, at most.
+    pub unit: Portion,
     /// Bytes of activations that kernels walk over again and again.
     pub walk: usize,
     /// Queries that an attention kernel serves at once, at most: keys and values are read once for all of them.
@@ -20,11 +21,11 @@ pub struct Tiling {
 }
 
 impl Tiling {
-    /// Sizes for a core with so many bytes of second-level cache.
+    /// Sizes for kernels that like such units and a core with so many bytes of second-level cache.
     #[must_use]
-    pub fn for_cache(bytes: usize) -> Tiling {
+    pub fn new(unit: Portion, cache: usize) -> Tiling {
         // Outputs of neighbouring tokens stand so far apart that a cache keeps only a part of what it could.
-        Tiling { unit_bytes: 64 * 1024, unit_rows: 32, walk: bytes / 4, queries: TILE, reach: 1 << 20 }
+        Tiling { unit_bytes: 64 * 1024, unit, walk: cache / 4, queries: TILE, reach: 1 << 20 }
     }
 
     /// Of so many tokens, those that are multiplied with some rows before the others are. For quantized weights, kernels walk
@@ -84,13 +85,14 @@ mod tests {
                 out
             };
             for tokens in [1, 3, tokens] {
-                let whole = Tiling { unit_bytes: usize::MAX / 2, unit_rows: 1000, walk: usize::MAX, ..Tiling::for_cache(0) };
-                let want = product(tokens, whole);
-                for (unit_bytes, unit_rows, walk) in [(1, 1, 1), (900, 7, 20_000), (5000, 50, 80_000)] {
-                    let tiling = Tiling { unit_bytes, unit_rows, walk, ..Tiling::for_cache(0) };
+                let usual = Tiling::new(kernels.portion(), cpu::private_cache());
+                let unit = Portion { rows: 1000, work: usize::MAX };
+                let want = product(tokens, Tiling { unit_bytes: usize::MAX / 2, unit, walk: usize::MAX, ..usual });
+                for (unit_bytes, rows, walk) in [(1, 1, 1), (900, 7, 20_000), (5000, 50, 80_000)] {
+                    let tiling = Tiling { unit_bytes, unit: Portion { rows, work: 100 * walk }, walk, ..usual };
                     assert!(product(tokens, tiling) == want, "{dtype}, {tokens} tokens, {tiling:?}");
                 }
-                assert!(product(tokens, Tiling::for_cache(cpu::private_cache())) == want, "{dtype}, {tokens} tokens");
+                assert!(product(tokens, usual) == want, "{dtype}, {tokens} tokens");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cpu::Level;
-use crate::kernels::{Kernels, marked};
+use crate::kernels::{Kernels, Portion, check, marked};
 use crate::model::ModelOptions;
 use crate::ops::Tiling;
 use std::path::Path;
@@ -31,11 +31,26 @@ fn logits(model: &Arc<Model>) -> Vec<u32> {
 #[test]
 fn sizes_of_pieces_of_work_do_not_show() {
     let want = logits(&open(&ModelOptions::default(), |_| ()));
-    for (unit_bytes, unit_rows, walk, queries) in [(1, 1, 1, 1), (3000, 7, 20_000, 5), (usize::MAX / 2, 9999, usize::MAX, 99)] {
-        let tiling = Tiling { unit_bytes, unit_rows, walk, queries, ..Tiling::for_cache(0) };
+    let usual = Tiling::new(Kernels::for_level(Level::Scalar).portion(), 0);
+    for (unit_bytes, rows, walk, queries) in [(1, 1, 1, 1), (3000, 7, 20_000, 5), (usize::MAX / 2, 9999, usize::MAX, 99)] {
+        let tiling = Tiling { unit_bytes, unit: Portion { rows, work: 1 << 20 }, walk, queries, ..usual };
         let model = open(&ModelOptions::default(), |engine| engine.tiling = tiling);
         assert!(logits(&model) == want, "{tiling:?}");
     }
+}
+
+/// Tiles where the machine has none: a whole model on instructions that are emulated, by its own threads.
+#[test]
+fn a_model_runs_on_emulated_tiles() {
+    let Some(kernels) = check::emulated() else { return eprintln!("no tiles to emulate: skipped") };
+    let want = logits(&open(&ModelOptions::default(), |_| ()));
+    let mut options = ModelOptions::default();
+    options.set_threads(3).unwrap();
+    let model = open(&options, |engine| {
+        engine.tiling = Tiling::new(kernels.portion(), 2 << 20);
+        engine.kernels = kernels;
+    });
+    assert!(logits(&model) == want);
 }
 
 /// Equal bits would also come from a level that is not used: a model opened for a level has that level's table, and passes
@@ -52,11 +67,13 @@ fn the_kernels_of_the_level_run() {
             assert!(engine.kernels.level() == level && marked::same(&engine.kernels, &Kernels::for_level(level)), "{level}");
             engine.kernels = marked::marked(level);
             // Sizes that no machine chooses, so that the counts are the same on all of them.
-            engine.tiling = Tiling::for_cache(1 << 20);
+            engine.tiling = Tiling::new(Kernels::for_level(Level::Scalar).portion(), 1 << 20);
         });
         logits(&model);
         let entered = marked::entered();
-        for name in ["quantize", "rms_norm", "rope", "swiglu", "attend_f16", "merge", "normalize", "narrow", "matmul Q4_K", "matmul Q6_K"] {
+        for name in
+            ["quantize", "rms_norm", "rope", "swiglu", "attend_f16", "merge", "normalize", "narrow", "matmul Q4_K", "matmul Q6_K"]
+        {
             assert!(entered.iter().any(|(entry, _)| entry == name), "{level}: {name} was not entered: {entered:?}");
         }
         eprintln!("{level}: {entered:?}");

@@ -12,7 +12,7 @@ pub(super) mod quantize;
 pub(super) mod recurrence;
 pub(super) mod rope;
 
-use super::{DecodeFn, Kernels, MatmulFn};
+use super::{DecodeFn, Kernels, MatmulFn, Portion};
 use crate::cpu::Level;
 use crate::quant::{self, all_formats};
 use crate::tensor::Dtype;
@@ -46,6 +46,7 @@ all_formats! { tables }
 pub(super) fn kernels() -> Kernels {
     Kernels {
         level: Level::Scalar,
+        portion: Portion { rows: 32, work: 96 << 20 },
         matmul: MATMUL,
         decode: DECODE,
         quantize: quantize::quantize,

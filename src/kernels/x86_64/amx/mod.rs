@@ -12,7 +12,7 @@ mod super_tile;
 mod tiles;
 
 use super::avx512::{matmul as vectors, matvec};
-use crate::kernels::{Kernels, MatmulArgs};
+use crate::kernels::{Kernels, MatmulArgs, Portion};
 use crate::quant;
 use crate::tensor::Dtype;
 use small_tile::Small;
@@ -40,6 +40,8 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
             kernels.matmul[Dtype::$name as usize] = Some(product);
         }};
     }
+    // Tiles work so fast that activations have to come from the second cache: more rows use them while they are there.
+    kernels.portion = Portion { rows: 128, work: 384 << 20 };
     products! {
         Super<2, 0>, matvec: Q4_K Q5_K;
         Super<2, 1>, matvec: Q6_K;
