@@ -156,13 +156,14 @@ impl Cut {
     /// Cuts `rows` rows of `row_bytes` that `tokens` tokens share.
     pub(super) fn new(machine: Machine, rows: usize, row_bytes: usize, tokens: usize) -> Cut {
         let small = machine.pace.small_units();
+        // Every thread shall find some.
+        let fair = rows / (4 * machine.pool.threads());
         if tokens > 4 {
-            // Every thread shall find some.
-            let fair = (rows / (4 * machine.pool.threads())).max(2 * ROW_STEP).next_multiple_of(ROW_STEP);
+            let fair = fair.max(2 * ROW_STEP).next_multiple_of(ROW_STEP);
             return Cut { rows, least: if small { ROW_STEP } else { fair.min(machine.tiling.unit.rows) }, share: None };
         }
         // Memory is read fastest in long runs, and kernels fetch ahead what they will work on next: large units first.
-        let least = (machine.tiling.unit_bytes / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
+        let least = fair.min(machine.tiling.unit_bytes / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
         Cut { rows, least, share: (!small).then_some(2 * machine.pool.threads()) }
     }
 

@@ -25,7 +25,7 @@ impl Tiling {
     #[must_use]
     pub fn new(unit: Portion, cache: usize) -> Tiling {
         // Outputs of neighbouring tokens stand so far apart that a cache keeps only a part of what it could.
-        Tiling { unit_bytes: 64 * 1024, unit, walk: cache / 4, queries: TILE, reach: 1 << 20 }
+        Tiling { unit_bytes: 256 * 1024, unit, walk: cache / 4, queries: TILE, reach: 1 << 20 }
     }
 
     /// Of so many tokens, those that are multiplied with some rows before the others are. For quantized weights, kernels walk
