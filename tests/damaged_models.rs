@@ -121,4 +121,8 @@ fn an_unknown_architecture_is_named_beside_those_that_are_known() {
     for name in ["\"gpt9\"", "gpt2", "llama", "qwen3moe"] {
         assert!(message.contains(name), "{message}");
     }
+    // What the file calls itself goes to logs and terminals: found by fuzzing.
+    bytes[at..at + 4].copy_from_slice(b"\x1b\r\n9");
+    let message = run(&bytes).unwrap_err();
+    assert!(message.contains("\"\\u{1b}\\r\\n9\"") && !message.contains(char::is_control), "{message:?}");
 }
