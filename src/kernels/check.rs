@@ -9,15 +9,16 @@ use std::ptr::fn_addr_eq;
 fn levels() -> (Kernels, Vec<Kernels>) {
     let mut levels = Level::ALL.iter().filter(|level| level.available()).map(|&level| Kernels::for_level(level));
     let scalar = levels.next().expect("scalar is always there");
-    (scalar, levels.chain(emulated()).collect())
+    (scalar, levels.chain(emulated().map(|(kernels, _)| kernels)).collect())
 }
 
-/// The level whose instructions can be emulated where all others that it needs are there.
-pub(crate) fn emulated() -> Option<Kernels> {
+/// The level whose instructions can be emulated where all others that it needs are there, and how many of them the calling
+/// thread has done so far.
+pub(crate) fn emulated() -> Option<(Kernels, fn() -> usize)> {
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if Level::Avx512.available() && !Level::Amx.available() {
         x86_64::amx::emulated::install();
-        return Some(Kernels::overlaid(Level::Amx));
+        return Some((Kernels::overlaid(Level::Amx), x86_64::amx::emulated::done));
     }
     None
 }
@@ -152,17 +153,16 @@ fn products_of_all_shapes() {
 }
 
 /// Every tile of a product by tiles: taken, loaded, multiplied, stored, given back.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[test]
 fn products_run_on_tiles() {
-    let Some(amx) = emulated() else { return eprintln!("no tiles to emulate: skipped") };
+    let Some((amx, done)) = emulated() else { return eprintln!("no tiles to emulate: skipped") };
     let mut random = Random::new(11);
     let mut count = |dtype, rows, tokens, precision| {
         let product = Product::random(&mut random, dtype, rows, 512, tokens);
         let acts = quantized(&amx, &random.normals(512 * tokens), 512, precision);
-        let before = x86_64::amx::emulated::done();
+        let before = done();
         product.compute(&amx, Input::Quantized(&acts, precision));
-        x86_64::amx::emulated::done() - before
+        done() - before
     };
     for (precision, halves) in [(Precision::High, 2), (Precision::Fast, 1)] {
         // Four tiles are cleared; then what is loaded, multiplied and stored, of 256 activations in 64s, or of 64 in 32s.

@@ -1,7 +1,7 @@
 //! Model file -> model file with coarser weights.
 
 use super::naming;
-use crate::cpu;
+use crate::cpu::{self, Level};
 use crate::error::{Error, Result, ResultExt, try_vec};
 use crate::gguf::{File, Item, TensorInfo, Writer};
 use crate::kernels::Kernels;
@@ -81,7 +81,8 @@ pub fn quantize(
 ) -> Result<()> {
     let file = File::open(input).map_err(naming(input))?;
     let quantizer = Quantizer {
-        kernels: Kernels::for_level(cpu::detect()),
+        // All levels decode alike, and the best one may have to ask the system for leave.
+        kernels: Kernels::for_level(Level::Scalar),
         pool: Pool::new(options.threads.unwrap_or_else(cpu::cpu_budget))?,
         importance: options.importance.as_ref(),
     };

@@ -3,7 +3,7 @@
 //! Products of many tokens: vectors unpack weights, the tile unit multiplies them, vectors finish what it summed up. All else is
 //! as one level below. Linux alone lets a process use tiles.
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 pub(in crate::kernels) mod emulated;
 mod group;
 mod matmul;
