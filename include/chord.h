@@ -365,7 +365,7 @@ typedef int32_t chord_handle_kind;
 
 /**
  * An answer while it comes: content, reasoning and tool calls. Models mark these parts each in their own way, for example
- * with <think> and <tool_call>; the chat's template shows how.
+ * with `<think>` and `<tool_call>`; the chat's template shows how.
  */
 typedef struct chord_answer chord_answer;
 

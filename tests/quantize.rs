@@ -109,7 +109,7 @@ fn importance_moves_the_error_to_where_it_matters_less() {
     write_model(&input);
     // Every other column matters, those between hardly do; the second expert was never asked.
     let matters = |index: usize, i: u64| match index {
-        0 | 2 => 4.0 * if i % 2 == 0 { 1.0 } else { 1e-4 },
+        0 | 2 => 4.0 * if i.is_multiple_of(2) { 1.0 } else { 1e-4 },
         1 => 4.0,
         _ => 4.0 * f32::from(u8::from(i == 0)),
     };

@@ -16,7 +16,7 @@ pub(super) fn build(b: &mut Builder) -> Result<()> {
     let rope = Some(b.rope(RopeStyle::Halves)?);
     let window = b.keys.dimension("attention.sliding_window")?;
     let attention =
-        |layer: usize| Attention { rope, window: (layer % 2 == 0).then_some(window), sinks: true, ..Attention::default() };
+        |layer: usize| Attention { rope, window: layer.is_multiple_of(2).then_some(window), sinks: true, ..Attention::default() };
     let style = ExpertStyle { activation: Activation::ClampedSilu, ..ExpertStyle::SELECTED };
     pre_norm_experts(b, "post_attention_norm", attention, style)
 }

@@ -35,8 +35,8 @@ pub(super) fn is_cut(text: &str) -> bool {
 /// Runs a parser of `text` if its nesting is within bounds.
 fn bounded<T: Send>(text: &str, parse: impl FnOnce() -> Result<T> + Send) -> Option<Result<T>> {
     match depth(text) {
-        0..=SHALLOW => Some(parse()),
-        0..=MAX_DEPTH => Some(with_stack(parse)),
+        depth if depth <= SHALLOW => Some(parse()),
+        depth if depth <= MAX_DEPTH => Some(with_stack(parse)),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use std::ptr;
 use std::sync::RwLock;
 
 /// An answer while it comes: content, reasoning and tool calls. Models mark these parts each in their own way, for example
-/// with <think> and <tool_call>; the chat's template shows how.
+/// with `<think>` and `<tool_call>`; the chat's template shows how.
 pub struct chord_answer {
     _opaque: (),
 }

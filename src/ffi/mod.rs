@@ -1,7 +1,7 @@
 //! The C API: convert, call, convert back. Decides nothing.
 //!
 //! Every function is a literal `pub unsafe extern "C" fn` (cbindgen reads the source as it stands) around one call of
-//! [`boundary`], which looks up handles, turns errors into a status and an error object, and stops panics. The doc
+//! `boundary`, which looks up handles, turns errors into a status and an error object, and stops panics. The doc
 //! comments become `include/chord.h`, so they speak to C programmers; the order of modules is the order of the header.
 //!
 //! Deliberately absent: structs by value, addresses as handles, allocation that may abort on a size from C.

@@ -101,7 +101,7 @@ fn entry(cursor: &mut Cursor, name: &str, alignment: u64) -> Result<(TensorInfo,
     let dtype = Dtype::from_id(id).ok_or_else(|| Error::Unsupported(format!("unknown element type {id} (at byte {at})")))?;
     let len = bytes(dtype, &dims).map_err(|message| malformed(shape_at, message))?;
     let offset = Offset { at: cursor.position() as u64, value: cursor.u64()? };
-    if offset.value % alignment != 0 {
+    if !offset.value.is_multiple_of(alignment) {
         let message = format!("data offset {} is not a multiple of the alignment {alignment}", offset.value);
         return Err(malformed(offset.at, message));
     }

@@ -22,7 +22,7 @@ impl Norm {
     /// # Panics
     /// When the row is not a whole number of groups.
     pub fn apply(&self, kernels: &Kernels, x: &[f32], out: &mut [f32]) {
-        assert!(x.len() == out.len() && x.len() % self.group == 0, "norm widths");
+        assert!(x.len() == out.len() && x.len().is_multiple_of(self.group), "norm widths");
         let heads = self.weight.len() / self.group;
         for (index, (x, out)) in x.chunks_exact(self.group).zip(out.chunks_exact_mut(self.group)).enumerate() {
             let range = index % heads * self.group..(index % heads + 1) * self.group;

@@ -2,6 +2,8 @@
 //!
 //! Sources: Mixtral (Jiang et al. 2024), DeepSeek-V2 and V3 (DeepSeek-AI 2024: groups, sigmoid scores, selection bias).
 
+use std::cmp::Ordering;
+
 /// What router logits become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scoring {
@@ -63,7 +65,10 @@ impl Router {
         let mut found = 0;
         for expert in (0..self.experts).filter(|expert| groups >> (expert / size) & 1 == 1) {
             let weight = choice(expert);
-            let place = picks[..found].iter().rposition(|pick| !(weight > pick.weight)).map_or(0, |last| last + 1);
+            let place = picks[..found]
+                .iter()
+                .rposition(|pick| weight.partial_cmp(&pick.weight) != Some(Ordering::Greater))
+                .map_or(0, |last| last + 1);
             if place < picks.len() {
                 found = (found + 1).min(picks.len());
                 picks[place..found].rotate_right(1);

@@ -9,7 +9,7 @@ use std::array::from_fn;
 pub struct Q2_K {
     /// Per 16 weights: s in the low half, m in the high half.
     pub scales: [u8; 16],
-    /// 2-bit q, see [`crumbs`].
+    /// 2-bit q, see `crumbs`.
     pub qs: [u8; 64],
     /// Scale of s, f16.
     pub d: [u8; 2],

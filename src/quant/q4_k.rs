@@ -11,7 +11,7 @@ pub struct Q4_K {
     pub d: [u8; 2],
     /// Scale of m, f16.
     pub dmin: [u8; 2],
-    /// Eight s and m of 6 bits, see [`scales_and_mins`].
+    /// Eight s and m of 6 bits, see `scales_and_mins`.
     pub scales: [u8; 12],
     /// 4-bit q: every 32 bytes hold 64 weights, the first 32 of them in the low halves.
     pub qs: [u8; 128],

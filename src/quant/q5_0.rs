@@ -33,7 +33,7 @@ impl Format for Q5_0 {
 /// The 5-bit numbers of Q5_0 and Q5_1.
 pub(super) fn five_bits(qh: [u8; 4], qs: &[u8; 16]) -> [u8; 32] {
     let (low, high) = (nibbles::<16, 32>(qs), u32::from_le_bytes(qh));
-    from_fn(|i| low[i] | (high >> i & 1) as u8 * 16)
+    from_fn(|i| low[i] | ((high >> i & 1) as u8 * 16))
 }
 
 /// Inverse of [`five_bits`].

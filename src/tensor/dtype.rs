@@ -90,7 +90,7 @@ impl Dtype {
     /// Bytes of a row of `len` elements; `None` when `len` is not a whole number of blocks or the product overflows.
     #[must_use]
     pub const fn row_bytes(self, len: usize) -> Option<usize> {
-        if len % self.block_len() != 0 {
+        if !len.is_multiple_of(self.block_len()) {
             return None;
         }
         (len / self.block_len()).checked_mul(self.block_bytes())

@@ -255,7 +255,9 @@ impl Drop for Pool {
         if !self.process.is_parent() {
             for worker in &mut self.workers {
                 worker.bed.parking.unpark();
-                worker.thread.take().map(Thread::join);
+                if let Some(thread) = worker.thread.take() {
+                    thread.join();
+                }
             }
         }
     }

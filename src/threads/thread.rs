@@ -194,7 +194,7 @@ mod tests {
         let text = "borrowed".to_owned();
         assert_eq!(on_stack("chord-test", 256 << 10, || (text.len(), is_ours())).unwrap(), (8, true));
         assert!(!is_ours());
-        let panic = catch_unwind(|| on_stack("chord-test", 256 << 10, || resume_unwind(Box::new(7))).map(|()| ()));
+        let panic = catch_unwind(|| on_stack("chord-test", 256 << 10, || resume_unwind(Box::new(7))));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&7));
         // More address space than there is.
         assert!(matches!(on_stack("chord-test", 1 << 60, || ()), Err(Error::OutOfMemory | Error::Io { .. })));

@@ -58,7 +58,7 @@ impl Pairs {
     /// More pairs than there is room for.
     pub(super) fn insert(&mut self, pair: (u32, u32), merge: Merge) -> Result<()> {
         let pair = join(pair);
-        let full = self.len >= self.slots.len() / 4 * 3 + 1;
+        let full = self.len > self.slots.len() / 4 * 3;
         for place in self.places(pair) {
             let Some(slot) = self.slots.get_mut(place).filter(|_| !full) else { break };
             if slot.merge.id == NONE {

@@ -116,7 +116,13 @@ fn add_firsts(pattern: &Hir, firsts: &mut ClassUnicode) -> bool {
         HirKind::Repetition(repetition) => add_firsts(&repetition.sub, firsts) || repetition.min == 0,
         HirKind::Capture(capture) => add_firsts(&capture.sub, firsts),
         HirKind::Concat(parts) => parts.iter().all(|part| add_firsts(part, firsts)),
-        HirKind::Alternation(parts) => parts.iter().fold(false, |empty, part| add_firsts(part, firsts) || empty),
+        HirKind::Alternation(parts) => {
+            let mut empty = false;
+            for part in parts {
+                empty |= add_firsts(part, firsts);
+            }
+            empty
+        }
     }
 }
 

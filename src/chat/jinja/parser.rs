@@ -466,16 +466,18 @@ impl<'t, 's> Parser<'t, 's> {
         while let Some(suffix) = self.suffix()? {
             suffixes.push(suffix);
         }
-        while filters {
-            let offset = self.offset();
-            if self.eat_op("|") {
-                suffixes.push(self.filter()?);
-            } else if self.eat_name("is") {
-                suffixes.push(self.test(offset)?);
-            } else if *self.peek() == Kind::Op("(") {
-                suffixes.extend(self.suffix()?);
-            } else {
-                break;
+        if filters {
+            loop {
+                let offset = self.offset();
+                if self.eat_op("|") {
+                    suffixes.push(self.filter()?);
+                } else if self.eat_name("is") {
+                    suffixes.push(self.test(offset)?);
+                } else if *self.peek() == Kind::Op("(") {
+                    suffixes.extend(self.suffix()?);
+                } else {
+                    break;
+                }
             }
         }
         Ok(if suffixes.is_empty() { value } else { Expr { offset, kind: ExprKind::Chain(Box::new(value), suffixes) } })

@@ -76,7 +76,7 @@ fn silu(x: f32) -> f32 {
 /// Hendrycks and Gimpel (arXiv 1606.08415): `0.5 x (1 + tanh u)` is `x / (1 + exp(-2 u))`, which cancels nothing.
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
     let u = TWICE_SQRT_2_OVER_PI * (0.044_715 * x * x).mul_add(x, x);
     x / (1.0 + exp(-u))
 }
