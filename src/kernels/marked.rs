@@ -3,17 +3,19 @@
 use super::*;
 use crate::quant::all_formats;
 use std::ptr::fn_addr_eq;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What marked entries call: one table at a time.
-static ORIGINAL: AtomicPtr<Kernels> = AtomicPtr::new(std::ptr::null_mut());
+/// The tables of the levels that were marked so far.
+static ORIGINALS: [OnceLock<Kernels>; Level::ALL.len()] = [const { OnceLock::new() }; Level::ALL.len()];
+/// Which of them marked entries call: one at a time.
+static ORIGINAL: AtomicUsize = AtomicUsize::new(0);
 static ENTRIES: [AtomicUsize; NAMES.len()] = [const { AtomicUsize::new(0) }; NAMES.len()];
 static PRODUCTS: [AtomicUsize; Dtype::COUNT] = [const { AtomicUsize::new(0) }; Dtype::COUNT];
 static ROWS: [AtomicUsize; Dtype::COUNT] = [const { AtomicUsize::new(0) }; Dtype::COUNT];
 
 fn original() -> &'static Kernels {
-    // SAFETY: `marked` put a table there that is never freed, before any of these entries was in one.
-    unsafe { &*ORIGINAL.load(Ordering::Acquire) }
+    ORIGINALS[ORIGINAL.load(Ordering::Relaxed)].get().expect("marked entries are in tables that `marked` made")
 }
 
 unsafe fn matmul<const DTYPE: usize>(args: &MatmulArgs) {
@@ -93,7 +95,8 @@ pub(crate) fn marked(level: Level) -> Kernels {
     all_formats! { types }
     types! { F32 F16 BF16 }
     ENTRIES.iter().chain(&PRODUCTS).chain(&ROWS).for_each(|count| count.store(0, Ordering::Relaxed));
-    ORIGINAL.store(Box::leak(Box::new(Kernels::for_level(level))), Ordering::Release);
+    ORIGINALS[level as usize].get_or_init(|| Kernels::for_level(level));
+    ORIGINAL.store(level as usize, Ordering::Relaxed);
     kernels
 }
 
