@@ -175,8 +175,8 @@ pub unsafe extern "C" fn chord_model_options_set_vocab_only(
 
 /// Reads the file into private memory (or copies the caller's), instead of using it where it is. When another program cuts a
 /// mapped file short, calls that would read it return CHORD_STATUS_IO; if it does so while one reads, the operating system
-/// ends the process. A copy is immune. An opening that is stopped first gives back what it has copied: that takes 3 us for every
-/// MiB in huge pages, 70 us where the system had none. The default is false.
+/// ends the process. A copy is immune. An opening that is stopped first gives back what it has copied: that takes microseconds
+/// for every MiB in huge pages, but about 0.1 ms where the system had none. The default is false.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_model_options_set_copy(
     options: *mut chord_model_options,
