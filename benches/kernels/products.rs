@@ -4,7 +4,7 @@ use crate::report::{Limit, Report, Work};
 use crate::{bytes, floats};
 use chord::cpu::Level;
 use chord::kernels::{Input, Kernels, MatmulArgs, Window};
-use chord::quant::{ActBlock, BLOCK, Precision};
+use chord::quant::{ActBlock, BLOCK, PairBlock, Precision};
 use chord::tensor::Dtype;
 
 const DEPTH: usize = 2048;
@@ -25,20 +25,26 @@ impl Product<'_> {
         Product { dtype, weights, rows, tokens, x: floats(tokens * DEPTH), out: vec![0.0; rows * tokens] }
     }
 
-    fn run(&mut self, kernels: &Kernels, blocks: &[ActBlock], precision: Precision) {
+    fn run(&mut self, kernels: &Kernels, (blocks, pairs): &(Vec<ActBlock>, Vec<PairBlock>), precision: Precision) {
         let input = if self.dtype.block_len() == 1 { Input::Float(&self.x) } else { Input::Quantized(blocks, precision) };
         let (rows, tokens, out) = (self.rows, self.tokens, Window { ptr: self.out.as_mut_ptr(), stride: self.rows });
-        let args = MatmulArgs { weights: self.weights, rows, depth: DEPTH, tokens, input, out };
+        let args = MatmulArgs { weights: self.weights, rows, depth: DEPTH, tokens, input, pairs, out };
         // SAFETY: `out` has `tokens` rows of `rows` values.
         unsafe { kernels.matmul(self.dtype, &args) };
     }
 
-    fn blocks(&self, kernels: &Kernels, precision: Precision) -> Vec<ActBlock> {
+    /// The activations, and in pairs where that is faster.
+    fn blocks(&self, kernels: &Kernels, precision: Precision) -> (Vec<ActBlock>, Vec<PairBlock>) {
         let mut blocks = vec![ActBlock::ZERO; self.tokens * DEPTH / BLOCK];
         for (x, blocks) in self.x.chunks(DEPTH).zip(blocks.chunks_mut(DEPTH / BLOCK)) {
             kernels.quantize(x, blocks, precision);
         }
-        blocks
+        let mut pairs = Vec::new();
+        if let Some(reach) = kernels.pairs(self.dtype, self.tokens).filter(|_| precision == Precision::High) {
+            pairs.resize(blocks.len(), PairBlock::ZERO);
+            kernels.pair(&blocks, &mut pairs, reach);
+        }
+        (blocks, pairs)
     }
 }
 

@@ -57,6 +57,7 @@ pub use stream::Stream;
 use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Kernels;
+use crate::quant::Precision;
 use builder::Builder;
 use params::Keys;
 use weights::Binder;
@@ -124,16 +125,16 @@ const ARCHITECTURES: &[(&str, Build)] = &[
 ///
 /// # Errors
 /// An unknown architecture, or a key or tensor that is missing, of the wrong type or shape.
-pub fn build(file: &File, kernels: &Kernels) -> Result<Program> {
-    program(file, Binder::new(file, kernels))
+pub fn build(file: &File, kernels: &Kernels, precision: Precision) -> Result<Program> {
+    Ok(program(file, Binder::new(file, kernels))?.on(kernels, precision))
 }
 
 /// The same, but with zeros for what tensors hold: none of them is looked at. It cannot run, but all of its sizes are right.
 ///
 /// # Errors
 /// As [`build`].
-pub fn outline(file: &File, kernels: &Kernels) -> Result<Program> {
-    program(file, Binder::outline(file, kernels))
+pub fn outline(file: &File, kernels: &Kernels, precision: Precision) -> Result<Program> {
+    Ok(program(file, Binder::outline(file, kernels))?.on(kernels, precision))
 }
 
 fn program(file: &File, bind: Binder) -> Result<Program> {

@@ -61,7 +61,7 @@ impl Scratch {
             registers: memory.buffer(program.width * batch)?,
             angles,
             rows: memory.buffer(program.widest * threads)?,
-            linear: LinearScratch::new(memory, batch, program.depth, program.float, threads)?,
+            linear: LinearScratch::new(memory, batch, program.linear, threads)?,
             attention: AttentionScratch::new(memory, threads, &program.attention, context)?,
             experts: ExpertsScratch::new(memory, threads, program.experts.iter().copied(), batch)?,
             per_head: PerHeadScratch::new(memory, threads, program.head_depth, batch)?,

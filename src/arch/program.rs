@@ -5,11 +5,13 @@ use super::params::Params;
 use super::weights::Matrix;
 use crate::error::{Error, Result};
 use crate::gguf::File;
-use crate::kernels::Activation;
+use crate::kernels::{Activation, Kernels};
 use crate::kv::{KvShape, KvType};
 use crate::ops::{
-    AttentionLayer, Channels, Dense, Embedding, ExpertsShape, Finish, Heads, Norm, Pooling, RopeParams, Router, Stack, Taps,
+    AttentionLayer, Channels, Dense, Embedding, ExpertsShape, Finish, Heads, LinearShape, Norm, Pooling, RopeParams, Router,
+    Stack, Taps,
 };
+use crate::quant::Precision;
 use crate::tensor::Memory;
 
 /// A value of the pass: one row of `width` floats for each token of the batch.
@@ -415,10 +417,8 @@ pub struct Program {
     pub width: usize,
     /// Width of the widest register.
     pub widest: usize,
-    /// Greatest input width of a product.
-    pub depth: usize,
-    /// Whether some product has float weights.
-    pub float: bool,
+    /// What products need room for.
+    pub linear: LinearShape,
     /// Sizes of the layers of experts.
     pub experts: Vec<ExpertsShape>,
     /// Greatest input width of a product per head.
@@ -474,8 +474,13 @@ impl Program {
             generates: !bidirectional && matches!(ops.last(), Some(Op::Logits { .. })),
             width,
             widest: ops.iter().flat_map(Op::registers).map(|register| register.width).max().unwrap_or(0),
-            depth: matrices().map(|matrix| matrix.depth).max().unwrap_or(0),
-            float: matrices().any(Matrix::is_float),
+            linear: LinearShape {
+                depth: matrices().map(|matrix| matrix.depth).max().unwrap_or(0),
+                float: matrices().any(Matrix::is_float),
+                // See `on`.
+                paired: false,
+                unit_rows: 0,
+            },
             experts: ops
                 .iter()
                 .filter_map(|op| if let Op::Experts { experts, .. } = op { Some(experts.shape()) } else { None })
@@ -493,6 +498,14 @@ impl Program {
             attention,
             head,
         })
+    }
+
+    /// The program as it runs on these kernels.
+    pub(super) fn on(self, kernels: &Kernels, precision: Precision) -> Program {
+        let mut matrices = self.ops.iter().flat_map(Op::matrices);
+        let paired =
+            precision == Precision::High && matrices.any(|matrix| kernels.pairs(matrix.tensor().dtype, usize::MAX).is_some());
+        Program { linear: LinearShape { paired, unit_rows: kernels.portion().rows, ..self.linear }, ..self }
     }
 
     /// Room for an embedding of up to `context` tokens, of length 1 if so wished; `None` in place of the pooling: what the

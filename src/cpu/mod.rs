@@ -8,4 +8,6 @@ mod features;
 
 pub use budget::cpu_budget;
 pub use cache::private_cache;
+#[cfg(target_arch = "x86_64")]
+pub use features::adds_cheaply;
 pub use features::{Level, detect};

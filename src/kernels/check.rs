@@ -51,7 +51,7 @@ impl Product {
     }
 
     /// The result with a stride wider than it, and room around it that must stay as it was.
-    fn compute(&self, kernels: &Kernels, input: Input) -> Vec<f32> {
+    fn compute(&self, kernels: &Kernels, input: Input, pairs: &[PairBlock]) -> Vec<f32> {
         const GUARD: f32 = 12345.0;
         let stride = self.rows + 3;
         let mut out = vec![GUARD; stride * self.tokens];
@@ -61,6 +61,7 @@ impl Product {
             depth: self.depth,
             tokens: self.tokens,
             input,
+            pairs,
             out: Window { ptr: out.as_mut_ptr(), stride },
         };
         // SAFETY: `out` has `tokens` rows of `stride` values.
@@ -72,11 +73,18 @@ impl Product {
     /// The same on all levels.
     fn check(&self, input: Input) {
         let (scalar, levels) = levels();
-        let expected = self.compute(&scalar, input);
+        let expected = self.compute(&scalar, input, &[]);
         for kernels in levels {
             let Product { dtype, rows, depth, tokens, .. } = self;
             let what = format!("{} {dtype} {rows} x {depth} x {tokens}", kernels.level);
-            assert_same(&self.compute(&kernels, input), &expected, &what);
+            assert_same(&self.compute(&kernels, input, &[]), &expected, &what);
+            match input {
+                Input::Quantized(blocks, Precision::High) if kernels.paired[*dtype as usize] > 0 => {
+                    let pairs = paired(&kernels, blocks, kernels.paired[*dtype as usize]);
+                    assert_same(&self.compute(&kernels, input, &pairs), &expected, &format!("{what} by pairs"));
+                }
+                _ => (),
+            }
         }
     }
 }
@@ -89,6 +97,12 @@ fn quantized(kernels: &Kernels, x: &[f32], depth: usize, precision: Precision) -
         blocks.append(&mut row);
     }
     blocks
+}
+
+fn paired(kernels: &Kernels, blocks: &[ActBlock], reach: u16) -> Vec<PairBlock> {
+    let mut pairs = vec![PairBlock::ZERO; blocks.len()];
+    kernels.pair(blocks, &mut pairs, reach);
+    pairs
 }
 
 /// Runs `check` with the quantized forms of `x`, or with `x` itself for float types.
@@ -161,7 +175,7 @@ fn products_run_on_tiles() {
         let product = Product::random(&mut random, dtype, rows, 512, tokens);
         let acts = quantized(&amx, &random.normals(512 * tokens), 512, precision);
         let before = done();
-        product.compute(&amx, Input::Quantized(&acts, precision));
+        product.compute(&amx, Input::Quantized(&acts, precision), &[]);
         done() - before
     };
     for (precision, halves) in [(Precision::High, 2), (Precision::Fast, 1)] {
@@ -177,6 +191,78 @@ fn products_run_on_tiles() {
             assert_eq!(count(dtype, 40, 15, precision), 0, "{dtype}: too few tokens");
             assert_eq!(count(dtype, 15, 33, precision), 0, "{dtype}: too few rows");
         }
+    }
+}
+
+/// Pairs are what decides a product where they may, and nothing where they may not.
+#[test]
+fn products_run_by_pairs() {
+    let mut random = Random::new(12);
+    for kernels in levels().1 {
+        for dtype in products(&kernels).into_iter().filter(|&dtype| kernels.paired[dtype as usize] > 0) {
+            let product = Product::random(&mut random, dtype, 40, 512, 17);
+            let blocks = quantized(&kernels, &random.normals(512 * 17), 512, Precision::High);
+            let input = Input::Quantized(&blocks, Precision::High);
+            let (want, mut pairs) =
+                (product.compute(&kernels, input, &[]), paired(&kernels, &blocks, kernels.paired[dtype as usize]));
+            pairs.iter_mut().for_each(|pair| pair.start = pair.start.wrapping_add(1 << 20));
+            let wrong = product.compute(&kernels, input, &pairs);
+            assert!(wrong.iter().zip(&want).all(|(wrong, want)| wrong != want), "{} {dtype}: without pairs", kernels.level);
+            pairs.iter_mut().for_each(|pair| pair.length = [f32::INFINITY; 2]);
+            assert_same(&product.compute(&kernels, input, &pairs), &want, &format!("{} {dtype}", kernels.level));
+            eprintln!("{} {dtype} by pairs", kernels.level);
+        }
+    }
+}
+
+/// Blocks that are even, that have few great numbers or many: the levels agree, and the limits are right for the worst weights.
+#[test]
+fn pairs_keep_what_they_promise() {
+    let (scalar, levels) = levels();
+    let mut random = Random::new(13);
+    for great in [0, 1, 2, 7, 8, 9, 100, 256] {
+        let mut x = random.normals(BLOCK);
+        x[..great].iter_mut().enumerate().for_each(|(i, x)| *x = if i % 3 == 0 { -9.0 } else { 9.0 });
+        x.rotate_right(great / 2 + 77);
+        let blocks = quantized(&scalar, &x, BLOCK, Precision::High);
+        let pairs = paired(&scalar, &blocks, 977);
+        levels.iter().for_each(|kernels| assert_eq!(paired(kernels, &blocks, 977), pairs, "{} {great}", kernels.level));
+        let (block, pair) = (&blocks[0], &pairs[0]);
+        let q: Vec<i64> = (0..BLOCK).map(|k| 256 * i64::from(block.hi[k]) + i64::from(block.lo[k])).collect();
+        assert_eq!(i64::from(pair.sum), q.iter().sum::<i64>());
+        if great > PairBlock::APART {
+            assert!(!pair.fits(1.0, 1.0), "{great} great numbers");
+            continue;
+        }
+        let mut again = pair.q.map(i64::from);
+        let products = again.as_chunks().0.iter().map(|[a, c, b, d]| a * b + c * d).sum::<i64>();
+        assert_eq!(-products as i32, pair.start, "modulo 2^32");
+        for (apart, place) in pair.apart.iter().zip(pair.place.map(usize::from)) {
+            again[2 * place] += i64::from(*apart as i16);
+            again[2 * place + 1] += i64::from(apart >> 16);
+        }
+        again.as_chunks_mut::<4>().0.iter_mut().for_each(|four| four.swap(1, 2));
+        assert_eq!(again[..], q, "{great} great numbers");
+        for (h, half) in [&block.hi, &block.lo].into_iter().enumerate() {
+            let sums = [0, 2, 1, 3, 4, 6, 5, 7].map(|i| half[32 * i..][..32].iter().map(|&q| i16::from(q)).sum::<i16>());
+            assert_eq!(pair.sums[h], sums);
+        }
+        // For the worst weights there are: they point where the activations or their low halves do, and their mean adds to it.
+        let halves = [q.clone(), block.lo.iter().map(|&lo| i64::from(lo)).collect()];
+        let worst = halves.map(|q| ((q.iter().map(|q| q * q).sum::<i64>() as f64).sqrt(), q.iter().sum::<i64>().abs() as f64));
+        let mut fitted = 0;
+        for (mean, length) in (0..1000).map(|i| (f64::from(i % 40 * 40), f64::from(i / 40 * 1000))) {
+            let within = |part: f64| {
+                let reached = worst.map(|(most, shift)| mean * shift + length * most);
+                reached[0] < part * 2f64.powi(31) && reached[1] <= part * 2f64.powi(24)
+            };
+            let fits = pair.fits(mean as f32, length as f32);
+            // Halves of which the lengths are added are a little longer than the whole.
+            assert!(!fits || within(1.0), "{great}: {mean} {length}");
+            assert!(fits || !within(0.98), "{great}: {mean} {length}");
+            fitted += usize::from(fits);
+        }
+        assert!((1..1000).contains(&fitted), "{great}: {fitted}");
     }
 }
 
@@ -249,7 +335,7 @@ fn products_are_accurate() {
             });
             let exact: Vec<f64> = exact.collect();
             with_inputs(dtype, &x, depth, |input| {
-                let got = product.compute(kernels, input);
+                let got = product.compute(kernels, input, &[]);
                 let error = got.iter().zip(&exact).map(|(&got, exact)| (f64::from(got) - exact).powi(2)).sum::<f64>();
                 let error = (error / exact.iter().map(|exact| exact * exact).sum::<f64>()).sqrt();
                 let limit = if matches!(input, Input::Quantized(_, Precision::Fast)) { 2.5e-2 } else { 1e-4 };

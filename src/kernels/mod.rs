@@ -18,12 +18,15 @@ mod select;
 mod x86_64;
 
 use crate::cpu::Level;
-use crate::quant::{ActBlock, BLOCK, Precision};
+use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
 use crate::tensor::Dtype;
 use half::f16;
 
 /// Positions per attention block: absolute positions `256 * b .. 256 * (b + 1)`.
 pub const KV_BLOCK: usize = 256;
+
+/// Fewer tokens do not pay for the preparation of weights that products by pairs need.
+pub const PAIRED_TOKENS: usize = 12;
 
 /// A window of an output matrix: element (token, row) lives at `ptr[token * stride + row]`. Threads hold windows of
 /// different rows of one matrix, which `&mut` slices cannot express.
@@ -60,6 +63,8 @@ pub struct MatmulArgs<'a> {
     pub tokens: usize,
     /// The activations.
     pub input: Input<'a>,
+    /// The same activations in pairs made for this type (see [`Kernels::pairs`]), or none.
+    pub pairs: &'a [PairBlock],
     /// Receives `rows` values for each token; must be valid for writes and written by nobody else meanwhile.
     pub out: Window,
 }
@@ -207,6 +212,7 @@ pub struct Portion {
 
 type MatmulFn = unsafe fn(&MatmulArgs);
 type DecodeFn = unsafe fn(&[u8], &mut [f32]);
+type PairFn = unsafe fn(&[ActBlock], &mut [PairBlock], u16);
 
 /// The entries of one level. `None` in a per-type table: the type has no kernels.
 pub struct Kernels {
@@ -215,6 +221,9 @@ pub struct Kernels {
     pub(crate) matmul: [Option<MatmulFn>; Dtype::COUNT],
     pub(crate) decode: [Option<DecodeFn>; Dtype::COUNT],
     pub(crate) quantize: unsafe fn(&[f32], &mut [ActBlock], Precision),
+    pub(crate) pair: PairFn,
+    /// What weights of types that are best multiplied by pairs reach; 0 for others.
+    pub(crate) paired: [u16; Dtype::COUNT],
     pub(crate) rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     pub(crate) layer_norm: unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]),
     pub(crate) rope: unsafe fn(&mut [f32], &[f32], &[f32], RopeStyle),
@@ -256,6 +265,13 @@ impl Kernels {
         self.matmul[dtype as usize].is_some()
     }
 
+    /// Whether products of so many tokens with weights of this type, in high precision, are faster with activations in pairs: what
+    /// these have to be made for.
+    #[must_use]
+    pub fn pairs(&self, dtype: Dtype, tokens: usize) -> Option<u16> {
+        Some(self.paired[dtype as usize]).filter(|&reach| reach > 0 && tokens >= PAIRED_TOKENS)
+    }
+
     /// `out[token][row] = sum over k of weights[row][k] * input[token][k]`.
     ///
     /// # Panics
@@ -271,6 +287,7 @@ impl Kernels {
             Input::Quantized(blocks, _) => {
                 assert!(dtype.block_len() > 1, "quantized input for a float type");
                 assert_eq!(blocks.len(), args.tokens * args.depth.div_ceil(BLOCK), "activation blocks");
+                assert!(args.pairs.is_empty() || args.pairs.len() == blocks.len(), "activation pairs");
             }
             Input::Float(x) => {
                 assert!(dtype.block_len() == 1, "float input for a quantized type");
@@ -298,6 +315,13 @@ impl Kernels {
         assert_eq!(blocks.len(), x.len().div_ceil(BLOCK), "activation blocks");
         // SAFETY: as in `decode`.
         unsafe { (self.quantize)(x, blocks, precision) }
+    }
+
+    /// Makes pairs of activations in high precision for the weights that are said to need them, and such that reach less far.
+    pub fn pair(&self, blocks: &[ActBlock], pairs: &mut [PairBlock], reach: u16) {
+        assert_eq!(blocks.len(), pairs.len(), "activation pairs");
+        // SAFETY: as in `decode`.
+        unsafe { (self.pair)(blocks, pairs, reach) }
     }
 
     /// `out = x / sqrt(mean(x^2) + eps) * weight`.

@@ -2,6 +2,8 @@
 
 use super::{Kernels, scalar};
 use crate::cpu::Level;
+#[cfg(target_arch = "x86_64")]
+use crate::{cpu, tensor::Dtype};
 
 #[cfg(target_arch = "aarch64")]
 use super::aarch64;
@@ -16,7 +18,14 @@ impl Kernels {
     #[must_use]
     pub fn for_level(level: Level) -> Kernels {
         assert!(level.available(), "cpu level {level} is not available");
-        Kernels::overlaid(level)
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+        let mut kernels = Kernels::overlaid(level);
+        // Pairs are fewer multiplications and more additions.
+        #[cfg(target_arch = "x86_64")]
+        if !cpu::adds_cheaply() {
+            kernels.paired = [0; Dtype::COUNT];
+        }
+        kernels
     }
 
     /// [`Kernels::for_level`] for those who know that the entries can run.

@@ -130,7 +130,7 @@ impl Model {
     /// # Errors
     /// As [`Model::open`].
     pub fn outline(file: &File, options: &ModelOptions) -> Result<Option<Program>> {
-        let outline = || arch::outline(file, &Kernels::for_level(options.level()));
+        let outline = || arch::outline(file, &Kernels::for_level(options.level()), options.precision);
         if options.vocab_only { Ok(None) } else { outline().map(Some) }
     }
 
@@ -307,7 +307,7 @@ fn naming(path: &Path) -> impl FnOnce(Error) -> Error {
 impl Engine {
     fn new(file: &File, options: &ModelOptions) -> Result<Engine> {
         let kernels = Kernels::for_level(options.level());
-        let program = arch::build(file, &kernels)?;
+        let program = arch::build(file, &kernels, options.precision)?;
         let stream = match options.mapped_limit {
             Some(_) if options.resident => {
                 return Err(Error::InvalidArgument("a limit for mapped weights and resident ones: choose one of them".into()));

@@ -3,8 +3,8 @@
 use super::Norm;
 use super::{Machine, Shared};
 use crate::error::Result;
-use crate::kernels::{Activation, Input, MatmulArgs, Portion, Window};
-use crate::quant::{ActBlock, BLOCK};
+use crate::kernels::{Activation, Input, MatmulArgs, PAIRED_TOKENS, Portion, Window};
+use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
 use crate::tensor::{Buffer, Dtype, Memory};
 
 /// A weight matrix as it stands in the file: `rows` outputs, `depth` inputs.
@@ -70,35 +70,59 @@ pub struct Part<'a> {
     pub weights: Weights<'a>,
     /// Added to every output row.
     pub bias: Option<&'a [f32]>,
-    /// Receives `tokens` rows of `weights.rows`.
+    /// Receives `tokens` rows of `weights.rows`; with `residual`, room for them.
     pub out: &'a mut [f32],
     /// Multiplies the result.
     pub scale: f32,
-    /// The result is also added to these rows: the residual stream.
+    /// The result is added to these rows: the residual stream.
     pub residual: Option<&'a mut [f32]>,
 }
 
 /// Room for prepared inputs.
 pub struct LinearScratch {
     blocks: Vec<ActBlock>,
+    pairs: Vec<PairBlock>,
     rows: Buffer<f32>,
+    /// Outputs of a work unit per thread, while they are added up.
+    sums: Buffer<f32>,
+    threads: usize,
+}
+
+/// What products need room for.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearShape {
+    /// Greatest width of an input.
+    pub depth: usize,
+    /// Whether some product has float weights.
+    pub float: bool,
+    /// Whether some product takes activations in pairs.
+    pub paired: bool,
+    /// Outputs of a work unit that many tokens share.
+    pub unit_rows: usize,
 }
 
 impl LinearScratch {
-    /// Room for `tokens` rows of up to `depth` inputs; `float`: some product has float weights.
+    /// Room for products of up to `tokens` rows.
     ///
     /// # Errors
     /// Out of memory.
-    pub fn new(memory: &mut Memory, tokens: usize, depth: usize, float: bool, threads: usize) -> Result<LinearScratch> {
+    pub fn new(memory: &mut Memory, tokens: usize, shape: LinearShape, threads: usize) -> Result<LinearScratch> {
+        let LinearShape { depth, float, paired, unit_rows } = shape;
         // Products with quantized weights need a row of floats per thread only while they quantize it.
         let rows = if float { tokens } else { 0 }.max(threads);
-        let blocks = memory.vec(tokens * depth.div_ceil(BLOCK), ActBlock::ZERO)?;
-        Ok(LinearScratch { blocks, rows: memory.buffer(rows * depth)? })
+        let per_row = depth.div_ceil(BLOCK);
+        let blocks = memory.vec(tokens * per_row, ActBlock::ZERO)?;
+        let pairs = memory.vec(if paired && tokens >= PAIRED_TOKENS { tokens * per_row } else { 0 }, PairBlock::ZERO)?;
+        let sums = if tokens > FEW { threads * tokens * unit_rows } else { 0 };
+        Ok(LinearScratch { blocks, pairs, rows: memory.buffer(rows * depth)?, sums: memory.buffer(sums)?, threads })
     }
 }
 
 /// Kernels work on several rows at once; units are multiples of this.
 const ROW_STEP: usize = 16;
+
+/// So many tokens are multiplied as fast as weights can be read.
+const FEW: usize = 4;
 
 /// Multiplications of a small work unit, at most.
 const SMALL_WORK: usize = 6 << 20;
@@ -127,6 +151,7 @@ pub(super) unsafe fn multiply(machine: Machine, dtype: Dtype, args: &MatmulArgs)
     for first in (0..tokens).step_by(step) {
         let part = first..tokens.min(first + step);
         let rows = |width: usize| part.start * width..part.end * width;
+        let pairs = args.pairs.get(rows(depth.div_ceil(BLOCK))).unwrap_or(&[]);
         let input = match args.input {
             Input::Quantized(blocks, precision) => Input::Quantized(&blocks[rows(depth.div_ceil(BLOCK))], precision),
             Input::Float(x) => Input::Float(&x[rows(depth)]),
@@ -134,7 +159,7 @@ pub(super) unsafe fn multiply(machine: Machine, dtype: Dtype, args: &MatmulArgs)
         // SAFETY: the caller's promise.
         unsafe {
             let out = Window { ptr: args.out.at(first, 0), ..args.out };
-            machine.kernels.matmul(dtype, &MatmulArgs { tokens: part.len(), input, out, ..*args });
+            machine.kernels.matmul(dtype, &MatmulArgs { tokens: part.len(), input, pairs, out, ..*args });
         }
     }
 }
@@ -158,7 +183,7 @@ impl Cut {
         let small = machine.pace.small_units();
         // Every thread shall find some.
         let fair = rows / (4 * machine.pool.threads());
-        if tokens > 4 {
+        if tokens > FEW {
             let fair = fair.max(2 * ROW_STEP).next_multiple_of(ROW_STEP);
             return Cut { rows, least: if small { ROW_STEP } else { fair.min(machine.tiling.unit.rows) }, share: None };
         }
@@ -246,14 +271,22 @@ pub fn linear<'a>(
     let is_float = |job: &Job| job.weights.is_float();
     let (float, quantized) = (all().any(is_float), !all().all(is_float));
 
-    prepare(machine, source, tokens, depth, scratch, float, quantized);
-    let blocks = &scratch.blocks[..if quantized { tokens * depth.div_ceil(BLOCK) } else { 0 }];
+    // What the activations in pairs are for, if that is faster for some product.
+    let reach = |job: &Job| machine.kernels.pairs(job.weights.dtype, tokens).unwrap_or(0);
+    let high = machine.precision == Precision::High && !scratch.pairs.is_empty();
+    let paired = all().map(reach).max().filter(|&reach| high && reach > 0);
+
+    prepare(machine, source, tokens, depth, scratch, (float, quantized, paired));
+    let per_row = depth.div_ceil(BLOCK);
+    let blocks = &scratch.blocks[..if quantized { tokens * per_row } else { 0 }];
+    let pairs = &scratch.pairs[..if paired.is_some() { tokens * per_row } else { 0 }];
+    let (sums_each, sums) = (scratch.sums.len() / scratch.threads, Shared::new(&mut scratch.sums));
     let rows = match source {
         Source::Plain(x) => x,
         _ if float => &scratch.rows[..tokens * depth],
         _ => &[],
     };
-    machine.run(units, elements, &|_, unit| {
+    machine.run(units, elements, &|thread, unit| {
         let Some(job) = jobs.iter().rev().flatten().find(|job| job.first_unit <= unit) else { return };
         let Weights { dtype, bytes, rows: total_rows, scale, .. } = job.weights;
         let row_bytes = bytes.len() / total_rows;
@@ -261,7 +294,13 @@ pub fn linear<'a>(
         let (unit, part) = ((unit - job.first_unit) / parts, (unit - job.first_unit) % parts);
         let (first, count) = job.cut.unit(unit);
         let served = part * together..tokens.min((part + 1) * together);
-        let per_row = depth.div_ceil(BLOCK);
+        // Kernels walk over the outputs for every 256 inputs. Those of neighbouring tokens are often a multiple of a page apart, and
+        // then caches keep few of them: they are added up elsewhere.
+        let elsewhere = tokens > FEW && count * served.len() <= sums_each;
+        let out = match elsewhere {
+            true => sums.window(thread * sums_each, count),
+            false => job.out.window(served.start * total_rows + first, total_rows),
+        };
         let args = MatmulArgs {
             weights: &bytes[first * row_bytes..(first + count) * row_bytes],
             rows: count,
@@ -272,17 +311,26 @@ pub fn linear<'a>(
             } else {
                 Input::Quantized(&blocks[served.start * per_row..served.end * per_row], machine.precision)
             },
-            out: job.out.window(served.start * total_rows + first, total_rows),
+            pairs: pairs.get(served.start * per_row..served.end * per_row).unwrap_or(&[]),
+            out,
         };
         // SAFETY: `out` holds `tokens` rows of `total_rows`; of those that are served, columns `first..first + count` belong to
-        // this unit alone.
+        // this unit alone. So does the part of a thread in `sums`, which has just been seen to be large enough.
         unsafe { multiply(machine, dtype, &args) };
-        if job.bias.is_none() && job.residual.is_none() && job.scale == 1.0 && scale == 1.0 {
+        if !elsewhere && job.bias.is_none() && job.residual.is_none() && job.scale == 1.0 && scale == 1.0 {
             return;
         }
-        for token in served {
-            // SAFETY: as above: these columns are this unit's.
-            let out = unsafe { job.out.part(token * total_rows + first, count) };
+        for (i, token) in served.enumerate() {
+            // SAFETY: as above: these columns are this unit's, and this part of the sums.
+            let (mut out, sums) = unsafe {
+                let sums = elsewhere.then(|| sums.part(thread * sums_each + i * count, count));
+                (job.out.part(token * total_rows + first, count), sums)
+            };
+            match sums {
+                Some(sums) if job.residual.is_some() => out = sums,
+                Some(sums) => out.copy_from_slice(sums),
+                None => (),
+            }
             if scale != 1.0 {
                 machine.kernels.scale(out, scale);
             }
@@ -318,14 +366,14 @@ fn prepare(
     tokens: usize,
     depth: usize,
     scratch: &mut LinearScratch,
-    float: bool,
-    quantized: bool,
+    (float, quantized, paired): (bool, bool, Option<u16>),
 ) {
     if !quantized && matches!(source, Source::Plain(_)) {
         return;
     }
     let blocks_per_row = depth.div_ceil(BLOCK);
     let (blocks, rows) = (Shared::new(&mut scratch.blocks), Shared::new(&mut scratch.rows));
+    let pairs = Shared::new(&mut scratch.pairs);
     machine.run(tokens, tokens * depth, &|thread, token| {
         let range = token * depth..(token + 1) * depth;
         // SAFETY: a row per token where float products read them later, else a row per thread.
@@ -348,8 +396,14 @@ fn prepare(
             }
         };
         if quantized {
+            let first = token * blocks_per_row;
             // SAFETY: the blocks of one token per unit.
-            machine.kernels.quantize(input, unsafe { blocks.part(token * blocks_per_row, blocks_per_row) }, machine.precision);
+            let blocks = unsafe { blocks.part(first, blocks_per_row) };
+            machine.kernels.quantize(input, blocks, machine.precision);
+            if let Some(reach) = paired {
+                // SAFETY: as above.
+                machine.kernels.pair(blocks, unsafe { pairs.part(first, blocks_per_row) }, reach);
+            }
         }
     });
 }

@@ -65,7 +65,10 @@ pub fn per_head(machine: Machine, args: PerHeadArgs, scratch: &mut PerHeadScratc
         let window = out.window(head * out_head + out_offset, heads * out_head);
         // SAFETY: the result of this head in every row of `out`, which nobody else writes.
         unsafe {
-            machine.kernels.matmul(weights.dtype, &MatmulArgs { weights: weights.bytes, rows, depth, tokens, input, out: window })
+            machine.kernels.matmul(
+                weights.dtype,
+                &MatmulArgs { weights: weights.bytes, rows, depth, tokens, input, pairs: &[], out: window },
+            )
         };
     });
 }

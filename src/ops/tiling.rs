@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use crate::cpu;
     use crate::kernels::Kernels;
-    use crate::ops::{LinearScratch, Machine, Pace, Part, Progress, Source, Weights, linear};
+    use crate::ops::{LinearScratch, LinearShape, Machine, Pace, Part, Progress, Source, Weights, linear};
     use crate::quant::Precision;
     use crate::quant::testing::Random;
     use crate::tensor::{Dtype, Memory};
@@ -75,7 +75,8 @@ mod tests {
         for dtype in [Dtype::Q4_K, Dtype::Q4_0, Dtype::F16] {
             let bytes: Vec<u8> = (0..rows).flat_map(|_| random.row(dtype, depth)).collect();
             let product = |tokens: usize, tiling| {
-                let mut scratch = LinearScratch::new(&mut Memory::system(), tokens, depth, true, 2).unwrap();
+                let shape = LinearShape { depth, float: true, paired: true, unit_rows: 32 };
+                let mut scratch = LinearScratch::new(&mut Memory::system(), tokens, shape, 2).unwrap();
                 let mut out = vec![0.0; rows * tokens];
                 let pace = Pace::new(&never, None, Progress::default());
                 let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High, tiling };

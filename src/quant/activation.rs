@@ -36,3 +36,66 @@ impl ActBlock {
     /// A block of zeros.
     pub const ZERO: ActBlock = ActBlock { hi: [0; BLOCK], lo: [0; BLOCK], hi_sum: [0; 16], lo_sum: [0; 16], scale: 0.0 };
 }
+
+/// 256 activations of high precision in one piece, for products by pairs of neighbours (`kernels` says which take them):
+/// `x * v + y * w = (x + w) * (y + v) - x * y - w * v`, modulo 2^32.
+///
+/// The sums in brackets have to fit 16 bits, so the greatest activations are multiplied apart. And the whole product has to fit
+/// 32, with `H` and `L` of the numerics definition at most 2^24: then `fma(H, 256, L)` is the rounded product (see
+/// [`PairBlock::fits`]).
+#[repr(C, align(64))]
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairBlock {
+    /// The activations, so small in magnitude that no weight makes them overflow, the second and third of every four exchanged:
+    /// as bytes stand when four weights become two times two. Before that, the first and second of four are neighbours, and the
+    /// third and fourth.
+    pub q: [i16; BLOCK],
+    /// Sums of 32 high halves, then low ones, the second and third of every four exchanged.
+    pub sums: [[i16; BLOCK / 32]; 2],
+    /// Minus the sum of the products of neighbours, modulo 2^32.
+    pub start: i32,
+    /// Sum of all activations.
+    pub sum: i32,
+    /// As in [`ActBlock`].
+    pub scale: f32,
+    /// Length of all activations as a vector, then of their low halves, rounded up; infinite where `apart` cannot hold all that
+    /// are too great.
+    pub length: [f32; 2],
+    /// Magnitudes of their sums, rounded up.
+    pub shift: [f32; 2],
+    /// Activations that are too great for `q`, which has 0 there: each in its place of two numbers of 16 bits. After the last
+    /// one, zeros.
+    pub apart: [i32; PairBlock::APART],
+    /// Where these two stand in `q`, counted in twos.
+    pub place: [u8; PairBlock::APART],
+}
+
+impl PairBlock {
+    /// How many activations can be apart.
+    pub const APART: usize = 8;
+    /// A block of zeros.
+    pub const ZERO: PairBlock = PairBlock {
+        q: [0; BLOCK],
+        sums: [[0; BLOCK / 32]; 2],
+        start: 0,
+        sum: 0,
+        scale: 0.0,
+        length: [0.0; 2],
+        shift: [0.0; 2],
+        apart: [0; PairBlock::APART],
+        place: [0; PairBlock::APART],
+    };
+
+    /// Whether products are as small as they have to be, by the inequality of Cauchy and Schwarz: of 256 weights times sub-scales
+    /// with at most this magnitude of their mean, and at most this length as a vector when the mean is taken off.
+    #[inline]
+    #[must_use]
+    pub fn fits(&self, mean: f32, length: f32) -> bool {
+        /// What rounding may make of the sums below is less than is missing here.
+        const SAFE: f32 = 1.0 - 1.0 / 16384.0;
+        const PRODUCT: f32 = 2_147_483_648.0 * SAFE;
+        const LOW: f32 = 16_777_216.0 * SAFE;
+        let product = |i: usize| mean * self.shift[i] + length * self.length[i];
+        product(0) <= PRODUCT && product(1) <= LOW
+    }
+}

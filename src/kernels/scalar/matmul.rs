@@ -79,7 +79,7 @@ mod tests {
         let mut out = vec![f32::NAN; tokens * rows];
         let window = Window { ptr: out.as_mut_ptr(), stride: rows };
         // SAFETY: the window covers `out`, which nobody else has.
-        unsafe { kernels.matmul(dtype, &MatmulArgs { weights: &weights, rows, depth, tokens, input, out: window }) };
+        unsafe { kernels.matmul(dtype, &MatmulArgs { weights: &weights, rows, depth, tokens, input, pairs: &[], out: window }) };
 
         let (mut difference, mut size) = (0.0, 0.0);
         for (x, out) in x.chunks(depth).zip(out.chunks(rows)) {

@@ -8,6 +8,7 @@ pub(super) mod exp;
 pub(super) mod lanes;
 mod matmul;
 pub(super) mod norm;
+pub(super) mod pair;
 pub(super) mod quantize;
 pub(super) mod recurrence;
 pub(super) mod rope;
@@ -50,6 +51,8 @@ pub(super) fn kernels() -> Kernels {
         matmul: MATMUL,
         decode: DECODE,
         quantize: quantize::quantize,
+        pair: pair::pair,
+        paired: [0; Dtype::COUNT],
         rms_norm: norm::rms_norm,
         layer_norm: norm::layer_norm,
         rope: rope::rope,

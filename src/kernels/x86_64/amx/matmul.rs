@@ -3,6 +3,7 @@
 use super::group::Group;
 use super::tiles::{Pair, ROWS, Sums, TOKENS, Tiles};
 use crate::kernels::x86_64::avx512::lanes::Rows;
+use crate::kernels::x86_64::avx512::matmul::fetch;
 use crate::kernels::{Input, MatmulArgs};
 use crate::quant::{ActBlock, BLOCK, Plain, Precision, blocks};
 use std::arch::x86_64::*;
@@ -100,15 +101,6 @@ unsafe fn strip<G: Group, const H: usize>(
     if let Some(last) = before {
         // SAFETY: the caller's promise.
         unsafe { last.run(args, acts, &sums[1 - turn]) };
-    }
-}
-
-/// Fetches blocks into the second cache.
-#[inline]
-fn fetch<B>(blocks: &[B]) {
-    for line in 0..size_of_val(blocks).div_ceil(64) {
-        // SAFETY: a hint, which may point anywhere.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(blocks.as_ptr().cast::<i8>().wrapping_add(64 * line)) };
     }
 }
 

@@ -40,6 +40,8 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
             kernels.matmul[Dtype::$name as usize] = Some(product);
         }};
     }
+    // Tiles need none.
+    kernels.paired = [0; Dtype::COUNT];
     // Tiles work so fast that activations have to come from the second cache: more rows use them while they are there.
     kernels.portion = Portion { rows: 128, work: 384 << 20 };
     products! {

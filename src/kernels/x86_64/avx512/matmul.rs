@@ -1,14 +1,15 @@
 //! Matrix products.
 
 use super::lanes::Rows;
+use super::pair_tile::{PairFormat, Pairs};
 use super::small_tile::Small;
 use super::super_tile::Super;
-use super::tile::{Tile, Tiled};
+use super::tile::{Acts, Tile, Tiled};
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{self, ActBlock, BLOCK, Float, Precision, blocks};
+use crate::quant::{self, ActBlock, BLOCK, Float, PairBlock, Plain, Precision, blocks};
 use std::arch::x86_64::*;
-use std::array::from_fn;
+use std::array::{self, from_fn};
 
 macro_rules! tiled {
     ($($tile:ident: $($name:ident)*;)*) => {
@@ -31,10 +32,26 @@ pub(in crate::kernels::x86_64) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) 
     // SAFETY: the caller's promise.
     unsafe {
         match args.input {
-            Input::Quantized(acts, Precision::High) => all_rows::<F, 2>(args, acts),
-            Input::Quantized(acts, Precision::Fast) => all_rows::<F, 1>(args, acts),
+            Input::Quantized(acts, Precision::High) => all_rows::<F, F::Tile, 2>(args, acts),
+            Input::Quantized(acts, Precision::Fast) => all_rows::<F, F::Tile, 1>(args, acts),
             Input::Float(_) => unreachable!("the caller checks the input"),
         }
+    }
+}
+
+/// [`quantized`] by pairs, where there are some. Returns whether there are.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) unsafe fn by_pairs<F: PairFormat>(args: &MatmulArgs) -> bool {
+    match args.input {
+        Input::Quantized(acts, Precision::High) if !args.pairs.is_empty() && args.rows >= 16 && args.tokens > 1 => {
+            // SAFETY: the caller's promise.
+            unsafe { all_rows::<F, Pairs<F>, 2>(args, acts) };
+            true
+        }
+        _ => false,
     }
 }
 
@@ -43,35 +60,36 @@ pub(in crate::kernels::x86_64) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) 
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn all_rows<F: Tiled, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]) {
-    // SAFETY: the level is there.
-    let mut tile = [unsafe { F::Tile::new() }];
+unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]) {
     let mut row = 0;
     if args.rows < 16 {
+        // SAFETY: the level is there.
+        let mut tile = [unsafe { U::new() }];
         while row < args.rows {
             // SAFETY: the caller's promise.
-            row += unsafe { strip::<F, H, 1, 1>(args, acts, row, &mut tile) };
+            row += unsafe { strip::<F, U, H, 1, 1>(args, acts, row, &mut tile) };
         }
         return;
     }
     if args.tokens == 1 {
-        let [tile] = &mut tile;
+        // SAFETY: the level is there.
+        let mut tile = unsafe { U::new() };
         while row < args.rows {
             // SAFETY: the caller's promise.
-            row += unsafe { single::<F, H>(args, acts, row.min(args.rows - 16), tile) };
+            row += unsafe { single::<F, U, H>(args, acts, row.min(args.rows - 16), &mut tile) };
         }
         return;
     }
     // SAFETY: the level is there.
-    let mut pair = [unsafe { F::Tile::new() }, unsafe { F::Tile::new() }];
+    let mut pair = [unsafe { U::new() }, unsafe { U::new() }];
     while row < args.rows {
         // SAFETY: the caller's promise.
         row += unsafe {
             match args.rows - row {
                 // Two tiles share the broadcasts of activations.
-                32.. => strip::<F, H, 2, 32>(args, acts, row, &mut pair),
+                32.. => strip::<F, U, H, 2, 32>(args, acts, row, &mut pair),
                 // Some rows twice is less work than one by one.
-                _ => strip::<F, H, 1, 16>(args, acts, row.min(args.rows - 16), &mut tile),
+                _ => strip::<F, U, H, 1, 16>(args, acts, row.min(args.rows - 16), array::from_mut(&mut pair[0])),
             }
         };
     }
@@ -82,7 +100,12 @@ unsafe fn all_rows<F: Tiled, const H: usize>(args: &MatmulArgs, acts: &[ActBlock
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn single<F: Tiled, const H: usize>(args: &MatmulArgs, acts: &[ActBlock], first: usize, tile: &mut F::Tile) -> usize {
+unsafe fn single<F: Plain, U: Tile<F>, const H: usize>(
+    args: &MatmulArgs,
+    acts: &[ActBlock],
+    first: usize,
+    tile: &mut U,
+) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..16 * per_row];
     let rows = Rows::new(weights, per_row);
@@ -103,11 +126,11 @@ unsafe fn single<F: Tiled, const H: usize>(args: &MatmulArgs, acts: &[ActBlock],
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn strip<F: Tiled, const H: usize, const G: usize, const ROWS: usize>(
+unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS: usize>(
     args: &MatmulArgs,
     acts: &[ActBlock],
     first: usize,
-    tiles: &mut [F::Tile; G],
+    tiles: &mut [U; G],
 ) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
@@ -120,21 +143,26 @@ unsafe fn strip<F: Tiled, const H: usize, const G: usize, const ROWS: usize>(
         unsafe { out.store(token, [_mm512_setzero_ps(); G]) };
     }
     for unit in 0..units {
-        fetch_next(weights, unit, ROWS * per_unit);
+        if args.tokens < FETCHED_TOKENS {
+            fetch_next(weights, unit, ROWS * per_unit);
+        } else {
+            let next = (unit + 1) * per_unit;
+            weights.chunks_exact(per_row).for_each(|row| fetch(&row[next.min(per_row)..(next + per_unit).min(per_row)]));
+        }
         for (rows, tile) in rows.iter().zip(&mut *tiles) {
             // SAFETY: the level is there.
             unsafe { tile.fill(rows, unit * per_unit..((unit + 1) * per_unit).min(per_row)) };
         }
         let mut token = 0;
         while token < args.tokens {
-            let acts = &acts[unit..];
+            let (acts, pairs) = (&acts[unit..], args.pairs.get(unit..).unwrap_or(&[]));
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
-                    6.. if H == 1 => step::<F, H, G, 6, ROWS>(tiles, acts, units, token, &out),
-                    3.. => step::<F, H, G, 3, ROWS>(tiles, acts, units, token, &out),
-                    2 => step::<F, H, G, 2, ROWS>(tiles, acts, units, token, &out),
-                    _ => step::<F, H, G, 1, ROWS>(tiles, acts, units, token, &out),
+                    6.. if H == 1 || U::MANY => step::<F, U, H, G, 6, ROWS>(tiles, acts, pairs, units, token, &out),
+                    3.. => step::<F, U, H, G, 3, ROWS>(tiles, acts, pairs, units, token, &out),
+                    2 => step::<F, U, H, G, 2, ROWS>(tiles, acts, pairs, units, token, &out),
+                    _ => step::<F, U, H, G, 1, ROWS>(tiles, acts, pairs, units, token, &out),
                 }
             };
         }
@@ -148,14 +176,18 @@ unsafe fn strip<F: Tiled, const H: usize, const G: usize, const ROWS: usize>(
 /// As `quantized`.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn step<F: Tiled, const H: usize, const G: usize, const T: usize, const ROWS: usize>(
-    tiles: &[F::Tile; G],
+unsafe fn step<F: Plain, U: Tile<F>, const H: usize, const G: usize, const T: usize, const ROWS: usize>(
+    tiles: &[U; G],
     acts: &[ActBlock],
+    pairs: &[PairBlock],
     stride: usize,
     token: usize,
     out: &Columns<ROWS>,
 ) -> usize {
-    let acts: [&ActBlock; T] = from_fn(|t| &acts[(token + t) * stride]);
+    let acts = Acts {
+        blocks: from_fn(|t| &acts[(token + t) * stride]),
+        pairs: (!pairs.is_empty()).then(|| from_fn(|t| &pairs[(token + t) * stride])),
+    };
     let mut acc = [[_mm512_setzero_ps(); T]; G];
     // SAFETY: the caller's promise.
     unsafe {
@@ -164,7 +196,7 @@ unsafe fn step<F: Tiled, const H: usize, const G: usize, const T: usize, const R
                 acc[t] = loaded;
             }
         }
-        F::Tile::accumulate::<G, T, H>(tiles, &acts, &mut acc);
+        U::accumulate::<G, T, H>(tiles, &acts, &mut acc);
         for t in 0..T {
             out.store(token + t, acc.map(|acc| acc[t]));
         }
@@ -222,8 +254,20 @@ impl<const ROWS: usize> Columns<ROWS> {
     }
 }
 
-/// Fetches the `part`-th `len` blocks of those that follow these. Rows side by side are too many streams for the
-/// prefetcher of the CPU, but those of the next strip stand in one run.
+/// With so many tokens there is time enough to fetch the next blocks of a strip while these are multiplied. Its rows are too many
+/// streams for the prefetcher of the CPU.
+const FETCHED_TOKENS: usize = 16;
+
+/// Fetches blocks into the second cache.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(in crate::kernels::x86_64) fn fetch<B>(blocks: &[B]) {
+    for line in 0..size_of_val(blocks).div_ceil(64) {
+        _mm_prefetch::<_MM_HINT_T1>(blocks.as_ptr().cast::<i8>().wrapping_add(64 * line));
+    }
+}
+
+/// Fetches the `part`-th `len` blocks of those that follow these: those of the next strip stand in one run.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn fetch_next<B>(strip: &[B], part: usize, len: usize) {

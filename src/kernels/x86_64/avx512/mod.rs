@@ -9,15 +9,18 @@ mod elementwise;
 pub(super) mod lanes;
 pub(super) mod matmul;
 pub(super) mod matvec;
+mod pair;
+mod pair_tile;
 mod small_blocks;
 pub(super) mod small_tile;
 mod super_blocks;
 pub(super) mod super_tile;
 pub(super) mod tile;
 
-use crate::kernels::{Kernels, MatmulFn};
+use crate::kernels::{Kernels, MatmulArgs, MatmulFn};
 use crate::quant::{self, formats};
 use crate::tensor::Dtype;
+use pair_tile::PairFormat;
 
 /// Replaces what this level improves.
 pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
@@ -31,10 +34,30 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         ($($name:ident)*) => { $(kernels.matmul[Dtype::$name as usize] = Some(matvec::quantized::<quant::$name>);)* };
     }
     by_rows! { Q4_K Q5_K Q6_K Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 }
+    // Several tokens by pairs, where there are some.
+    macro_rules! by_pairs {
+        ($($other:ident: $($name:ident)*;)*) => { $($({
+            unsafe fn product(args: &MatmulArgs) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if !matmul::by_pairs::<quant::$name>(args) {
+                        $other::quantized::<quant::$name>(args);
+                    }
+                }
+            }
+            kernels.matmul[Dtype::$name as usize] = Some(product);
+            kernels.paired[Dtype::$name as usize] = <quant::$name as PairFormat>::REACH;
+        })*)* };
+    }
+    by_pairs! {
+        matvec: Q4_K Q5_K;
+        matmul: Q3_K;
+    }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
     kernels.quantize = elementwise::quantize;
+    kernels.pair = pair::pair;
     kernels.rms_norm = elementwise::rms_norm;
     kernels.layer_norm = elementwise::layer_norm;
     kernels.rope = elementwise::rope;

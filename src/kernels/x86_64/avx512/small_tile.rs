@@ -1,7 +1,7 @@
 //! Blocks of 32 weights.
 
 use super::lanes::{Column, Rows, Run, broadcast};
-use super::tile::{PerOutput, Tile, add_products, half_sums, zero};
+use super::tile::{Acts, PerOutput, Tile, add_products, half_sums, zero};
 use crate::quant::{ActBlock, BLOCK, Format};
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -60,9 +60,10 @@ impl<F: SmallFormat> Tile<F> for Small<F> {
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn accumulate<const G: usize, const T: usize, const H: usize>(
         tiles: &[Self; G],
-        acts: &[&ActBlock; T],
+        acts: &Acts<T>,
         acc: &mut PerOutput<__m512, G, T>,
     ) {
+        let acts = &acts.blocks;
         let sums = acts.map(|act| sums_of_32::<H>(act));
         for part in 0..tiles[0].count {
             add::<F, G, T, H>(tiles.each_ref().map(|tile| &tile.blocks[part]), acts, &sums, part, acc);

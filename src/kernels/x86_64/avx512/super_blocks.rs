@@ -1,6 +1,7 @@
 //! Unpacking of super-blocks.
 
 use super::lanes::{Column, Run, all_bits, biased, bits, byte, either, high_f16, low_f16, pairs, signed_byte, turn};
+use super::pair_tile::PairFormat;
 use super::small_blocks::levels;
 use super::super_tile::{Head, Quarter, SuperFormat, crossed};
 use crate::quant::{BLOCK, CODEBOOK, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, TQ1_0, TQ2_0};
@@ -24,6 +25,11 @@ impl SuperFormat for Q4_K {
     unsafe fn quarter(column: &Column<Q4_K>, _: &Head, quarter: usize) -> Quarter {
         halves(column, offset_of!(Q4_K, qs) + 32 * quarter)
     }
+}
+
+impl PairFormat for Q4_K {
+    const CENTRE: i32 = 15 * 63 / 2;
+    const REACH: u16 = 473;
 }
 
 impl SuperFormat for Q5_K {
@@ -50,6 +56,11 @@ impl SuperFormat for Q5_K {
             either(d, all_bits(high, -3, 16)),
         ]
     }
+}
+
+impl PairFormat for Q5_K {
+    const CENTRE: i32 = 31 * 63 / 2;
+    const REACH: u16 = 977;
 }
 
 impl SuperFormat for Q6_K {
@@ -123,6 +134,11 @@ impl SuperFormat for Q3_K {
             either(d, all_bits(third, 1, 4)),
         ]
     }
+}
+
+impl PairFormat for Q3_K {
+    const CENTRE: i32 = 0;
+    const REACH: u16 = 4 * 32;
 }
 
 impl SuperFormat for Q2_K {

@@ -1,7 +1,7 @@
 //! Super-blocks: 256 weights in 16 runs of 16, which share sub-scales.
 
 use super::lanes::{Column, Rows, Run, broadcast};
-use super::tile::{PerOutput, Sums, Tile, add_products, half_sums, zero};
+use super::tile::{Acts, PerOutput, Sums, Tile, add_products, half_sums, zero};
 use crate::quant::{ActBlock, BLOCK, Format};
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -69,9 +69,19 @@ impl Head {
 
 /// Sixteen unpacked super-blocks.
 pub(in crate::kernels::x86_64) struct Super<F> {
-    quarters: [Quarter; 4],
-    head: Head,
+    pub(super) quarters: [Quarter; 4],
+    pub(super) head: Head,
     format: PhantomData<F>,
+}
+
+impl<F: SuperFormat> Super<F> {
+    /// The sum of sub-scale times weight times activation, both halves together.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub(super) fn sum<const H: usize>(&self, act: &ActBlock) -> __m512 {
+        let [[totals]] = dot::<F, &Quarter, 1, 1, H>(|_, quarter| &self.quarters[quarter], [&self.head], &[act]);
+        whole(totals)
+    }
 }
 
 impl<F: SuperFormat> Tile<F> for Super<F> {
@@ -98,11 +108,11 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn accumulate<const G: usize, const T: usize, const H: usize>(
         tiles: &[Self; G],
-        acts: &[&ActBlock; T],
+        acts: &Acts<T>,
         acc: &mut PerOutput<__m512, G, T>,
     ) {
         let heads = tiles.each_ref().map(|tile| &tile.head);
-        add::<F, &Quarter, G, T, H>(|g, quarter| &tiles[g].quarters[quarter], heads, acts, acc);
+        add::<F, &Quarter, G, T, H>(|g, quarter| &tiles[g].quarters[quarter], heads, &acts.blocks, acc);
     }
 
     #[inline]
@@ -130,7 +140,7 @@ fn add<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const
     finish::<F, G, T, H>(dot::<F, Q, G, T, H>(quarter, heads, acts), heads, acts, acc);
 }
 
-/// Adds the sums of sub-scale times weight times activation to the outputs, each times its scale, and subtracts the minima.
+/// Adds the sums of sub-scale times weight times activation to the outputs, each times its scale, less the minima.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(in crate::kernels::x86_64) fn finish<F: SuperFormat, const G: usize, const T: usize, const H: usize>(
@@ -142,22 +152,40 @@ pub(in crate::kernels::x86_64) fn finish<F: SuperFormat, const G: usize, const T
     for t in 0..T {
         let scale = _mm512_set1_ps(acts[t].scale);
         for g in 0..G {
-            let f = totals[g][t].map(|total| _mm512_cvtepi32_ps(total));
-            let f = f.into_iter().reduce(|high, low| _mm512_fmadd_ps(high, _mm512_set1_ps(256.0), low));
-            let f = f.unwrap_or(_mm512_setzero_ps());
-            acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(heads[g].d, scale), f, acc[g][t]);
+            acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(heads[g].d, scale), whole(totals[g][t]), acc[g][t]);
         }
         if F::SUB_MINS == 0 {
             continue;
         }
         let sums: [[i16; 16]; H] = from_fn(|h| ordered::<F>(half_sums(acts[t], h)));
         for g in 0..G {
-            let m = sums.each_ref().map(|sums| dot_sums::<F>(heads[g], sums));
-            let m = m.into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
-            let m = m.unwrap_or(_mm512_setzero_si512());
-            acc[g][t] = _mm512_fnmadd_ps(_mm512_mul_ps(heads[g].dmin, scale), _mm512_cvtepi32_ps(m), acc[g][t]);
+            acc[g][t] = subtract_minima::<F, _, H>(heads[g], &sums, scale, acc[g][t]);
         }
     }
+}
+
+/// What the sums of the halves say together.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn whole<const H: usize>(totals: [__m512i; H]) -> __m512 {
+    let totals = totals.map(|total| _mm512_cvtepi32_ps(total));
+    let whole = totals.into_iter().reduce(|high, low| _mm512_fmadd_ps(high, _mm512_set1_ps(256.0), low));
+    whole.unwrap_or(_mm512_setzero_ps())
+}
+
+/// Subtracts the sums of sub-minimum times activation, times their scales, from outputs of a token.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn subtract_minima<F: SuperFormat, const N: usize, const H: usize>(
+    head: &Head,
+    sums: &[[i16; N]; H],
+    scale: __m512,
+    acc: __m512,
+) -> __m512 {
+    let m = sums.each_ref().map(|sums| dot_sums::<F, N>(head, sums));
+    let m = m.into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
+    let m = m.unwrap_or(_mm512_setzero_si512());
+    _mm512_fnmadd_ps(_mm512_mul_ps(head.dmin, scale), _mm512_cvtepi32_ps(m), acc)
 }
 
 /// Sums of sub-scale times weight times activation, for each half of the activations.
@@ -215,7 +243,7 @@ fn starts<F: SuperFormat>(sums: &[i16; 16]) -> [i32; 16] {
 /// Sums of sub-minimum times activation.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn dot_sums<F: SuperFormat>(head: &Head, sums: &[i16; 16]) -> __m512i {
+fn dot_sums<F: SuperFormat, const N: usize>(head: &Head, sums: &[i16; N]) -> __m512i {
     let mut total = _mm512_setzero_si512();
     for (j, &mins) in head.mins[..F::SUB_MINS / 2].iter().enumerate() {
         total = _mm512_dpwssd_epi32(total, mins, broadcast(sums, j));

@@ -8,7 +8,7 @@
 //! sums lose again as so many times the sum of the activations.
 
 use super::lanes::{Rows, Run, broadcast};
-use crate::quant::{ActBlock, BLOCK, Plain};
+use crate::quant::{ActBlock, BLOCK, PairBlock, Plain};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -24,9 +24,19 @@ pub(in crate::kernels::x86_64) trait Tiled: Plain {
     type Tile: Tile<Self>;
 }
 
+/// A block of activations of each of T tokens.
+pub(in crate::kernels::x86_64) struct Acts<'a, const T: usize> {
+    pub blocks: [&'a ActBlock; T],
+    /// The same in pairs.
+    pub pairs: Option<[&'a PairBlock; T]>,
+}
+
 /// Unpacked blocks of the format B and how they multiply. H is the number of int8 halves of an activation: two in high
 /// precision, one in fast.
 pub(in crate::kernels::x86_64) trait Tile<B>: Sized {
+    /// Whether the sums of six tokens fit the registers in high precision, too.
+    const MANY: bool = false;
+
     /// An empty tile.
     ///
     /// # Safety
@@ -45,7 +55,7 @@ pub(in crate::kernels::x86_64) trait Tile<B>: Sized {
     /// The CPU has the level.
     unsafe fn accumulate<const G: usize, const T: usize, const H: usize>(
         tiles: &[Self; G],
-        acts: &[&ActBlock; T],
+        acts: &Acts<T>,
         acc: &mut PerOutput<__m512, G, T>,
     );
 
