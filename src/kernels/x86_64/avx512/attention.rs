@@ -58,8 +58,12 @@ fn store(vector: __m512, to: &mut [f32]) {
 pub(super) fn attend<T: Cached>(args: &mut AttendArgs<T>) {
     let mut query = 0;
     while query < args.queries {
-        // Four queries share the loads of keys and values.
-        query += if query + 4 <= args.queries { tile::<T, 4, 4>(args, query) } else { tile::<T, 1, 8>(args, query) };
+        // Queries share the loads of keys and values, and that these are made f32.
+        query += match args.queries - query {
+            8.. => tile::<T, 8, 2>(args, query),
+            4.. => tile::<T, 4, 4>(args, query),
+            _ => tile::<T, 1, 8>(args, query),
+        };
     }
 }
 
@@ -82,19 +86,19 @@ fn tile<T: Cached, const Q: usize, const D: usize>(args: &mut AttendArgs<T>, fir
         (args.out.max[first + q], args.out.sum[first + q]) = weigh(scores, mask, end);
     }
 
-    let weights: [&[f32]; Q] = from_fn(|q| &scores[q][..end]);
+    let weights: [&[f32; KV_BLOCK]; Q] = from_fn(|q| &scores[q]);
     let acc = &mut args.out.acc[first * width..][..Q * width];
     let (vectors, singles) = (width / 16, width / 16 * 16..width);
     for v in 0..vectors / D {
-        average::<T, Q, D>(&weights, args.values, width, 16 * D * v, acc);
+        average::<T, Q, D>(&weights, end, args.values, width, 16 * D * v, acc);
     }
     for v in vectors / D * D..vectors {
-        average::<T, Q, 1>(&weights, args.values, width, 16 * v, acc);
+        average::<T, Q, 1>(&weights, end, args.values, width, 16 * v, acc);
     }
     for d in singles {
         for (q, weights) in weights.iter().enumerate() {
             let values = args.values[d..].iter().step_by(width);
-            acc[q * width + d] = weights.iter().zip(values).fold(0.0, |acc, (w, &v)| w.mul_add(v.into(), acc)) + 0.0;
+            acc[q * width + d] = weights[..end].iter().zip(values).fold(0.0, |acc, (w, &v)| w.mul_add(v.into(), acc)) + 0.0;
         }
     }
     Q
@@ -170,18 +174,19 @@ fn exp_of_negative(x: __m512) -> __m512 {
     _mm512_mask_mul_ps(_mm512_setzero_ps(), !vanishes, p, power)
 }
 
-/// D vectors of the output from value dimension `at` on: sums over positions of weight times value.
+/// D vectors of the output from value dimension `at` on: sums over the first `end` positions of weight times value.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn average<T: Cached, const Q: usize, const D: usize>(
-    weights: &[&[f32]; Q],
+    weights: &[&[f32; KV_BLOCK]; Q],
+    end: usize,
     values: &[T],
     width: usize,
     at: usize,
     acc: &mut [f32],
 ) {
     let mut sums = [[_mm512_setzero_ps(); D]; Q];
-    for (p, values) in values.chunks_exact(width).take(weights[0].len()).enumerate() {
+    for (p, values) in values.chunks_exact(width).take(end).enumerate().take(KV_BLOCK) {
         let values: [__m512; D] = load(&values[at..]);
         for (sums, weights) in sums.iter_mut().zip(weights) {
             let weight = _mm512_set1_ps(weights[p]);
