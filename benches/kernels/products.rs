@@ -90,6 +90,6 @@ pub fn all(report: &mut Report, levels: &[Kernels], mapped: &[u8]) {
 
 /// Bytes to make weights of.
 pub fn weights(len: usize) -> Vec<u8> {
-    // Products do not depend on the numbers, so the bytes may repeat.
+    // How long products take does not depend on the order of weights, so the bytes may repeat.
     bytes(1 << 20).into_iter().cycle().take(len).collect()
 }
