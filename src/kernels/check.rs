@@ -266,6 +266,42 @@ fn pairs_keep_what_they_promise() {
     }
 }
 
+/// Products that 32 bits do not hold, or whose low halves f32 does not, though no activation is too great for a pair: all levels agree.
+#[test]
+fn products_too_great_for_pairs() {
+    let mut random = Random::new(14);
+    for (dtype, scales) in [(Dtype::Q4_K, 4..16), (Dtype::Q5_K, 4..16)] {
+        let (rows, depth, tokens) = (32, 512, 18);
+        // Great weights alone, or every other 32 of them, by greatest sub-scales.
+        for (least, most) in [(0xee, 0xff), (0x0e, 0x0f)] {
+            let mut weights = random.bytes(rows * dtype.row_bytes(depth).unwrap());
+            weights.iter_mut().for_each(|byte| *byte = (*byte | least) & most);
+            for block in weights.chunks_exact_mut(dtype.block_bytes()) {
+                block[scales.clone()].fill(0xff);
+                put_floats(dtype, block, || 1.0);
+            }
+            let product = Product { dtype, weights, rows, depth, tokens };
+            // As great as they may be, with and without the signs of the weights; small ones with great low halves.
+            let signs = |k: usize| if k / 32 % 2 == 0 { 1 } else { -1 };
+            let kinds: [&dyn Fn(usize, i32) -> i32; 3] =
+                [&|_, noise| 31700 - noise, &|k, noise| signs(k) * (31700 - noise), &|_, noise| 256 * (noise % 8) + 127];
+            for kind in kinds {
+                let mut blocks = vec![ActBlock::ZERO; tokens * depth / BLOCK];
+                for block in &mut blocks {
+                    for (k, noise) in random.bytes(BLOCK).into_iter().enumerate() {
+                        let q = if k == 100 { 32512 } else { kind(k, i32::from(noise)) };
+                        (block.hi[k], block.lo[k]) = (((q + 128) >> 8) as i8, q as i8);
+                        block.hi_sum[k / 16] += i16::from(block.hi[k]);
+                        block.lo_sum[k / 16] += i16::from(block.lo[k]);
+                    }
+                    block.scale = 1.0;
+                }
+                product.check(Input::Quantized(&blocks, Precision::High));
+            }
+        }
+    }
+}
+
 /// All bits of the integers set, clear, or only signs, times the greatest activations there are.
 #[test]
 fn products_of_extremes() {
