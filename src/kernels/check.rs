@@ -282,7 +282,7 @@ fn products_too_great_for_pairs() {
             }
             let product = Product { dtype, weights, rows, depth, tokens };
             // As great as they may be, with and without the signs of the weights; small ones with great low halves.
-            let signs = |k: usize| if k / 32 % 2 == 0 { 1 } else { -1 };
+            let signs = |k: usize| if k % 64 < 32 { 1 } else { -1 };
             let kinds: [&dyn Fn(usize, i32) -> i32; 3] =
                 [&|_, noise| 31700 - noise, &|k, noise| signs(k) * (31700 - noise), &|_, noise| 256 * (noise % 8) + 127];
             for kind in kinds {
