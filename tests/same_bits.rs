@@ -4,8 +4,9 @@
 mod common;
 
 use chord::cpu::{self, Level};
+use chord::kernels::Kernels;
 use chord::model::{Model, ModelOptions};
-use chord::quant::Precision;
+use chord::quant::{INTERLEAVED_ROWS, Layout, Precision};
 use chord::session::{Event, Session, SessionOptions};
 use common::kinds::{KINDS, WINDOW};
 use std::path::Path;
@@ -146,28 +147,41 @@ fn floats() {
 
 #[test]
 fn resident_weights() {
-    let path = common::synthetic_model("tiny", "Q4_K_M");
-    let want = {
-        let model = open(&path, cpu::detect(), 2, Precision::High);
-        logits(&model, 64, &prompt(&model))
-    };
-    let mut options = ModelOptions::default();
-    options.set_resident(true);
-    let began = Instant::now();
-    let model = Model::open(&path, &options).unwrap();
-    let tokens = prompt(&model);
-    let weights = model.file().tensors().iter().filter(|tensor| tensor.dims.len() > 1 && tensor.name != "token_embd.weight");
-    let all: usize = weights.map(|tensor| tensor.len).sum();
-    // While they move, and when they have.
-    assert!(logits(&model, 64, &tokens) == want);
-    while model.file().resident_size() < all {
-        assert!(began.elapsed() < Duration::from_secs(60), "{} of {all} bytes are resident", model.file().resident_size());
-        thread::sleep(Duration::from_millis(1));
+    let files = [("tiny", "Q4_K_M"), ("tiny", "Q5_K"), ("tiny", "Q6_K"), ("odd", "Q4_0"), ("odd", "Q8_0"), ("odd", "F16")];
+    for (level, (shape, types)) in
+        Level::ALL.iter().filter(|level| level.available()).flat_map(|&level| files.map(|file| (level, file)))
+    {
+        let path = common::synthetic_model(shape, types);
+        let what = format!("{level} {shape} {types}");
+        let tokens = &prompt(&open(&path, level, 2, Precision::High))[..70];
+        let batches = |model: &Arc<Model>| [1, 3, 64].map(|batch| logits(model, batch, tokens));
+        let want = batches(&open(&path, level, 2, Precision::High));
+        let mut options = ModelOptions::default();
+        options.set_cpu_level(level.name()).unwrap();
+        options.set_resident(true);
+        let began = Instant::now();
+        let model = Model::open(&path, &options).unwrap();
+        let tied = model.file().tensor("output.weight").is_none();
+        let moves = |name: &str| tied || name != "token_embd.weight";
+        let weights = || model.file().tensors().iter().filter(|tensor| tensor.dims.len() > 1 && moves(&tensor.name));
+        let all: usize = weights().map(|tensor| tensor.len).sum();
+        // While they move, and when they have.
+        assert!(batches(&model) == want, "{what}");
+        while model.file().resident_size() < all {
+            assert!(began.elapsed() < Duration::from_secs(60), "{} of {all} bytes are resident", model.file().resident_size());
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(model.file().resident_size(), all);
+        assert!(batches(&model) == want, "{what}, resident");
+        let kernels = Kernels::for_level(level);
+        for tensor in weights() {
+            let groups = tensor.dims[1].is_multiple_of(INTERLEAVED_ROWS as u64);
+            let layout = if groups { kernels.layout(tensor.dtype) } else { Layout::Rows };
+            assert_eq!(model.file().resident(tensor).map(|(_, layout)| layout), Some(layout), "{what} {}", tensor.name);
+        }
+        // Closing does not wait for the rest.
+        drop(Model::open(&path, &options).unwrap());
     }
-    assert_eq!(model.file().resident_size(), all);
-    assert!(logits(&model, 64, &tokens) == want);
-    // Closing does not wait for the rest.
-    drop(Model::open(&path, &options).unwrap());
 }
 
 #[test]

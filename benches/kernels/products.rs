@@ -4,7 +4,7 @@ use crate::report::{Limit, Report, Work};
 use crate::{bytes, floats};
 use chord::cpu::Level;
 use chord::kernels::{Input, Kernels, MatmulArgs, Window};
-use chord::quant::{ActBlock, BLOCK, PairBlock, Precision};
+use chord::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use chord::tensor::Dtype;
 
 const DEPTH: usize = 2048;
@@ -13,6 +13,7 @@ const DEPTH: usize = 2048;
 struct Product<'a> {
     dtype: Dtype,
     weights: &'a [u8],
+    layout: Layout,
     rows: usize,
     tokens: usize,
     x: Vec<f32>,
@@ -22,13 +23,13 @@ struct Product<'a> {
 impl Product<'_> {
     fn new(dtype: Dtype, weights: &[u8], rows: usize, tokens: usize) -> Product<'_> {
         let weights = &weights[..rows * row_bytes(dtype)];
-        Product { dtype, weights, rows, tokens, x: floats(tokens * DEPTH), out: vec![0.0; rows * tokens] }
+        Product { dtype, weights, layout: Layout::Rows, rows, tokens, x: floats(tokens * DEPTH), out: vec![0.0; rows * tokens] }
     }
 
     fn run(&mut self, kernels: &Kernels, (blocks, pairs): &(Vec<ActBlock>, Vec<PairBlock>), precision: Precision) {
         let input = if self.dtype.block_len() == 1 { Input::Float(&self.x) } else { Input::Quantized(blocks, precision) };
         let (rows, tokens, out) = (self.rows, self.tokens, Window { ptr: self.out.as_mut_ptr(), stride: self.rows });
-        let args = MatmulArgs { weights: self.weights, rows, depth: DEPTH, tokens, input, pairs, out };
+        let args = MatmulArgs { weights: self.weights, layout: self.layout, rows, depth: DEPTH, tokens, input, pairs, out };
         // SAFETY: `out` has `tokens` rows of `rows` values.
         unsafe { kernels.matmul(self.dtype, &args) };
     }
@@ -74,6 +75,12 @@ pub fn all(report: &mut Report, levels: &[Kernels], mapped: &[u8]) {
             let blocks = product.blocks(kernels, precision);
             let work = Work::new(Limit::Memory, product.weights.len());
             report.measure("one-token", &name, kernels.level(), work, || product.run(kernels, &blocks, precision));
+            if kernels.layout(dtype) == Layout::Interleaved {
+                let rows = product.rows.next_multiple_of(INTERLEAVED_ROWS) - INTERLEAVED_ROWS;
+                let mut product = Product { layout: Layout::Interleaved, ..Product::new(dtype, mapped, rows, 1) };
+                let (name, work) = (format!("{name}, interleaved"), Work::new(Limit::Memory, product.weights.len()));
+                report.measure("one-token", &name, kernels.level(), work, || product.run(kernels, &blocks, precision));
+            }
 
             for tokens in [16, 128] {
                 let rows = if scalar { 16 * 16 / tokens } else { 64 };

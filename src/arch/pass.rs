@@ -164,8 +164,8 @@ impl Pass<'_> {
             Op::Embed { table, positions, each: added, scale, out } => {
                 for (segment, rows) in each(segments) {
                     let args = EmbedArgs {
-                        table: table.weights(file),
-                        positions: positions.as_ref().map(|positions| positions.weights(file)),
+                        table: table.plain(file),
+                        positions: positions.as_ref().map(|positions| positions.plain(file)),
                         each: added.as_deref(),
                         scale: *scale,
                         tokens: segment.tokens,
@@ -224,7 +224,7 @@ impl Pass<'_> {
             }
             Op::PerHead { weights, heads, x, out } => {
                 let args = PerHeadArgs {
-                    weights: weights.weights(file),
+                    weights: weights.plain(file),
                     heads: *heads,
                     x: (all(&x.register), x.head, x.offset),
                     out: (all(&out.register), out.head, out.offset),

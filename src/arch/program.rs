@@ -77,7 +77,7 @@ impl Stacked {
     /// The matrices with their bytes.
     #[must_use]
     pub fn stack<'a>(&'a self, file: &'a File) -> Stack<'a> {
-        Stack { weights: self.matrix.weights(file), scales: self.scales.as_deref(), bias: self.bias.as_deref() }
+        Stack { weights: self.matrix.plain(file), scales: self.scales.as_deref(), bias: self.bias.as_deref() }
     }
 }
 
@@ -119,7 +119,7 @@ impl HeadLayer {
     #[must_use]
     pub fn dense<'a>(&'a self, file: &'a File) -> Dense<'a> {
         let (norm, bias) = (self.norm.as_ref(), self.bias.as_deref());
-        Dense { norm, weights: self.matrix.weights(file), bias, activation: self.activation }
+        Dense { norm, weights: self.matrix.plain(file), bias, activation: self.activation }
     }
 }
 

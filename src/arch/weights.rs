@@ -4,6 +4,7 @@ use crate::error::{Error, Result, try_vec};
 use crate::gguf::{File, TensorInfo};
 use crate::kernels::Kernels;
 use crate::ops::Weights;
+use crate::quant::{INTERLEAVED_ROWS, Layout};
 use std::cell::Cell;
 
 /// A bound weight matrix, or some rows of one. Its bytes stay in the file.
@@ -23,13 +24,30 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// The matrix with its bytes.
+    /// The matrix with its bytes, for products with all of it.
     #[must_use]
     pub fn weights<'a>(&self, file: &'a File) -> Weights<'a> {
-        let bytes = file.data(&self.tensor);
+        self.cut(file.resident(&self.tensor).unwrap_or_else(|| (file.data(&self.tensor), Layout::Rows)))
+    }
+
+    /// The matrix with its bytes, row by row.
+    #[must_use]
+    pub fn plain<'a>(&self, file: &'a File) -> Weights<'a> {
+        let copy = file.resident(&self.tensor).filter(|&(_, layout)| layout == Layout::Rows);
+        self.cut(copy.unwrap_or_else(|| (file.data(&self.tensor), Layout::Rows)))
+    }
+
+    /// Its part of the tensor.
+    fn cut<'a>(&self, (bytes, layout): (&'a [u8], Layout)) -> Weights<'a> {
         let per_row = bytes.len() / self.total;
         let bytes = &bytes[self.first * per_row..(self.first + self.rows) * per_row];
-        Weights { dtype: self.tensor.dtype, bytes, rows: self.rows, depth: self.depth, scale: self.scale }
+        Weights { dtype: self.tensor.dtype, bytes, layout, rows: self.rows, depth: self.depth, scale: self.scale }
+    }
+
+    /// Whether interleaving all rows of the tensor leaves those of the matrix together.
+    #[must_use]
+    pub fn is_whole_groups(&self) -> bool {
+        [self.first, self.rows, self.total].iter().all(|rows| rows.is_multiple_of(INTERLEAVED_ROWS))
     }
 
     /// The tensor that it is, or is a part of.

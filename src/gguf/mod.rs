@@ -26,10 +26,10 @@ pub use value::{Array, Arrays, Kind, Numbers, Scalar, Strings, Value};
 pub use write::{Item, Writer};
 
 use crate::error::{Error, Result};
-use crate::tensor::Buffer;
 use cursor::Cursor;
 use directory::Directory;
 use map::Storage;
+use resident::Resident;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -51,7 +51,7 @@ struct Inner {
     metadata: Metadata,
     directory: Directory,
     /// Copies of tensors that were made resident.
-    resident: Vec<OnceLock<Buffer<u8>>>,
+    resident: Vec<OnceLock<Resident>>,
 }
 
 /// Where the bytes of a file at a path go.
@@ -183,13 +183,10 @@ impl File {
         self.0.directory.find(name)
     }
 
-    /// The `tensor.len` bytes of a tensor of this file: rows of blocks, last dimension slowest. Empty for a tensor that
-    /// does not lie inside this file.
+    /// The `tensor.len` bytes of a tensor as they stand in the file: rows of blocks, last dimension slowest. Empty for a tensor
+    /// that does not lie inside this file.
     #[must_use]
     pub fn data(&self, tensor: &TensorInfo) -> &[u8] {
-        if let Some(copy) = self.0.resident.get(tensor.index).and_then(OnceLock::get) {
-            return copy;
-        }
         let bytes = self.0.shards.get(tensor.shard).map_or(&[][..], |shard| shard.bytes());
         tensor.range().and_then(|range| bytes.get(range)).unwrap_or_default()
     }

@@ -1,8 +1,8 @@
 //! Every entry of every level of this machine against scalar, byte for byte; scalar against plain f64.
 
 use super::*;
-use crate::quant::formats;
 use crate::quant::testing::{Random, put_floats, weight};
+use crate::quant::{formats, interleave};
 use std::ptr::fn_addr_eq;
 
 /// The reference, and the levels to hold against it.
@@ -50,13 +50,28 @@ impl Product {
         Product { dtype, weights, rows, depth, tokens }
     }
 
+    /// Its weights in another layout, for [`Product::compute`].
+    fn interleaved(&self) -> Vec<u8> {
+        let mut out = vec![0; self.weights.len()];
+        let group = self.weights.len() / (self.rows / INTERLEAVED_ROWS);
+        for (rows, out) in self.weights.chunks(group).zip(out.chunks_mut(group)) {
+            interleave(self.dtype, rows, out);
+        }
+        out
+    }
+
     /// The result with a stride wider than it, and room around it that must stay as it was.
     fn compute(&self, kernels: &Kernels, input: Input, pairs: &[PairBlock]) -> Vec<f32> {
+        self.compute_with(kernels, (&self.weights, Layout::Rows), input, pairs)
+    }
+
+    fn compute_with(&self, kernels: &Kernels, (weights, layout): (&[u8], Layout), input: Input, pairs: &[PairBlock]) -> Vec<f32> {
         const GUARD: f32 = 12345.0;
         let stride = self.rows + 3;
         let mut out = vec![GUARD; stride * self.tokens];
         let args = MatmulArgs {
-            weights: &self.weights,
+            weights,
+            layout,
             rows: self.rows,
             depth: self.depth,
             tokens: self.tokens,
@@ -78,10 +93,20 @@ impl Product {
             let Product { dtype, rows, depth, tokens, .. } = self;
             let what = format!("{} {dtype} {rows} x {depth} x {tokens}", kernels.level);
             assert_same(&self.compute(&kernels, input, &[]), &expected, &what);
+            let interleaved = kernels.layout(*dtype) == Layout::Interleaved && rows.is_multiple_of(INTERLEAVED_ROWS);
+            let interleaved = interleaved.then(|| self.interleaved());
+            if let Some(weights) = &interleaved {
+                let got = self.compute_with(&kernels, (weights, Layout::Interleaved), input, &[]);
+                assert_same(&got, &expected, &format!("{what} interleaved"));
+            }
             match input {
                 Input::Quantized(blocks, Precision::High) if kernels.paired[*dtype as usize] > 0 => {
                     let pairs = paired(&kernels, blocks, kernels.paired[*dtype as usize]);
                     assert_same(&self.compute(&kernels, input, &pairs), &expected, &format!("{what} by pairs"));
+                    if let Some(weights) = &interleaved {
+                        let got = self.compute_with(&kernels, (weights, Layout::Interleaved), input, &pairs);
+                        assert_same(&got, &expected, &format!("{what} interleaved by pairs"));
+                    }
                 }
                 _ => (),
             }
@@ -135,6 +160,16 @@ fn levels_replace_every_entry() {
             let (a, b) = (kernels.matmul[dtype as usize].unwrap(), lower.matmul[dtype as usize].unwrap());
             assert!(!fn_addr_eq(a, b), "{level}: products of {dtype}");
         }
+        for dtype in products(&lower) {
+            match (kernels.interleaved[dtype as usize], lower.interleaved[dtype as usize]) {
+                (Some(a), Some(b)) => assert!(!fn_addr_eq(a, b), "{level}: products of interleaved {dtype}"),
+                (a, b) => assert!(a.is_some() || b.is_none(), "{level}: no products of interleaved {dtype}"),
+            }
+        }
+        let interleaved = [Dtype::Q4_K, Dtype::Q5_K, Dtype::Q6_K, Dtype::Q4_0, Dtype::Q8_0];
+        if level == Level::Avx512 {
+            assert_eq!(interleaved.map(|dtype| kernels.layout(dtype)), [Layout::Interleaved; 5]);
+        }
         macro_rules! replaced {
             ($($entry:ident)*) => { $(assert!(!fn_addr_eq(kernels.$entry, lower.$entry), "{level}: {}", stringify!($entry));)* };
         }
@@ -159,7 +194,9 @@ fn products_of_all_shapes() {
         let depths = [step, 2 * step, 3 * step, 9 * step, 768, 1024].into_iter().filter(|depth| depth % step == 0);
         let odd = (1..20).filter(|_| step == 1);
         let large = [(16, 256, 16), (31, 512, 17), (64, 768, 33), (83, 256, 40), (17, 3 * step, 18)];
-        for (rows, depth, tokens) in shapes.chain(large).chain(depths.chain(odd).map(|depth| (5, depth, 3))) {
+        // Also in groups of rows.
+        let groups = [(48, 1024, 1), (48, 768, 2), (32, 3 * step, 1), (80, 512, 13)];
+        for (rows, depth, tokens) in shapes.chain(large).chain(groups).chain(depths.chain(odd).map(|depth| (5, depth, 3))) {
             let product = Product::random(&mut random, dtype, rows, depth, tokens);
             with_inputs(dtype, &random.normals(depth * tokens), depth, |input| product.check(input));
         }
@@ -174,9 +211,15 @@ fn products_run_on_tiles() {
     let mut count = |dtype, rows, tokens, precision| {
         let product = Product::random(&mut random, dtype, rows, 512, tokens);
         let acts = quantized(&amx, &random.normals(512 * tokens), 512, precision);
+        let input = Input::Quantized(&acts, precision);
         let before = done();
-        product.compute(&amx, Input::Quantized(&acts, precision), &[]);
-        done() - before
+        product.compute(&amx, input, &[]);
+        let count = done() - before;
+        if amx.layout(dtype) == Layout::Interleaved && rows % INTERLEAVED_ROWS == 0 {
+            product.compute_with(&amx, (&product.interleaved(), Layout::Interleaved), input, &[]);
+            assert_eq!(done() - before, 2 * count, "interleaved {dtype}");
+        }
+        count
     };
     for (precision, halves) in [(Precision::High, 2), (Precision::Fast, 1)] {
         // Four tiles are cleared; then what is loaded, multiplied and stored, of 256 activations in 64s, or of 64 in 32s.
@@ -190,6 +233,7 @@ fn products_run_on_tiles() {
             assert_eq!(count(dtype, 40, 33, precision), 2 + 2 * 3 * 3 * tile, "{dtype}");
             assert_eq!(count(dtype, 40, 15, precision), 0, "{dtype}: too few tokens");
             assert_eq!(count(dtype, 15, 33, precision), 0, "{dtype}: too few rows");
+            assert_eq!(count(dtype, 48, 33, precision), 2 + 3 * 3 * 2 * tile, "{dtype}: whole groups");
         }
     }
 }

@@ -18,7 +18,7 @@ mod select;
 mod x86_64;
 
 use crate::cpu::Level;
-use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
+use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::Dtype;
 use half::f16;
 
@@ -53,8 +53,10 @@ impl Window {
 
 /// Weights (rows x depth) times activations (tokens x depth).
 pub struct MatmulArgs<'a> {
-    /// `rows` rows of `dtype.row_bytes(depth)` bytes each, contiguous, as they stand in the file.
+    /// `rows` rows of `dtype.row_bytes(depth)` bytes each, contiguous.
     pub weights: &'a [u8],
+    /// How they lie there; a multiple of [`INTERLEAVED_ROWS`] rows can be interleaved.
+    pub layout: Layout,
     /// Outputs.
     pub rows: usize,
     /// Length of the sums.
@@ -219,6 +221,8 @@ pub struct Kernels {
     pub(crate) level: Level,
     pub(crate) portion: Portion,
     pub(crate) matmul: [Option<MatmulFn>; Dtype::COUNT],
+    /// Products with interleaved weights, for types that are faster so.
+    pub(crate) interleaved: [Option<MatmulFn>; Dtype::COUNT],
     pub(crate) decode: [Option<DecodeFn>; Dtype::COUNT],
     pub(crate) quantize: unsafe fn(&[f32], &mut [ActBlock], Precision),
     pub(crate) pair: PairFn,
@@ -265,6 +269,12 @@ impl Kernels {
         self.matmul[dtype as usize].is_some()
     }
 
+    /// The layout in which weights of this type are multiplied fastest.
+    #[must_use]
+    pub fn layout(&self, dtype: Dtype) -> Layout {
+        if self.interleaved[dtype as usize].is_some() { Layout::Interleaved } else { Layout::Rows }
+    }
+
     /// Whether products of so many tokens with weights of this type, in high precision, are faster with activations in pairs: what
     /// these have to be made for.
     #[must_use]
@@ -275,7 +285,7 @@ impl Kernels {
     /// `out[token][row] = sum over k of weights[row][k] * input[token][k]`.
     ///
     /// # Panics
-    /// When the slices do not hold what `rows`, `depth` and `tokens` say, or the type has no kernel.
+    /// When the slices do not hold what `rows`, `depth` and `tokens` say, or the type has no kernel for the layout.
     ///
     /// # Safety
     /// `args.out` must be valid for `tokens` rows of `rows` values, and no other thread may touch those meanwhile.
@@ -294,7 +304,14 @@ impl Kernels {
                 assert_eq!(x.len(), args.tokens * args.depth, "activations");
             }
         }
-        let entry = self.matmul[dtype as usize].expect("type has a kernel");
+        let entry = match args.layout {
+            Layout::Rows => self.matmul[dtype as usize],
+            Layout::Interleaved => {
+                assert!(args.rows.is_multiple_of(INTERLEAVED_ROWS), "interleaved rows");
+                self.interleaved[dtype as usize]
+            }
+        };
+        let entry = entry.expect("type has a kernel");
         // SAFETY: the table was chosen for this machine, shapes were just checked, and the caller vouches for `out`.
         unsafe { entry(args) }
     }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::gguf::File;
 use crate::kernels::Kernels;
 use crate::ops::Tiling;
-use crate::quant::Precision;
+use crate::quant::{Layout, Precision};
 use crate::threads::{Background, Pool, set_priority};
 use crate::tokenizer::{self, Tokenizer};
 use budget::Budget;
@@ -146,7 +146,7 @@ impl Model {
         };
         let engine = if options.vocab_only { None } else { Some(Engine::new(&file, options)?) };
         let loader = match &engine {
-            Some(engine) if options.resident && !options.copy => load(&file, &engine.program, options, opening)?,
+            Some(engine) if options.resident && !options.copy => load(&file, engine, options, opening)?,
             _ => None,
         };
         let model = Model { file, tokenizer, template: OnceLock::new(), engine, loader, budget, log: options.log.clone() };
@@ -260,26 +260,32 @@ impl Model {
     }
 }
 
-/// Makes the weights of a program's products resident, in the order of their use: in the background, unless the host wants no
+/// Makes the weights of products resident, in the order of their use and the layout that is fastest: in the background, unless the host wants no
 /// thread of ours.
-fn load(file: &File, program: &Program, options: &ModelOptions, opening: &Opening) -> Result<Option<Background>> {
-    let mut tensors = Vec::new();
-    for matrix in program.ops.iter().flat_map(Op::matrices) {
+fn load(file: &File, engine: &Engine, options: &ModelOptions, opening: &Opening) -> Result<Option<Background>> {
+    let (mut tensors, mut cut) = (Vec::new(), Vec::new());
+    let matrices = || engine.program.ops.iter().flat_map(Op::matrices);
+    for matrix in matrices().filter(|matrix| !matrix.is_whole_groups()) {
+        cut.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        cut.push(&matrix.tensor().name);
+    }
+    for tensor in matrices().map(|matrix| matrix.tensor()) {
+        let layout = if cut.contains(&&tensor.name) { Layout::Rows } else { engine.kernels.layout(tensor.dtype) };
         tensors.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
-        tensors.push(matrix.tensor().clone());
+        tensors.push((tensor.clone(), layout));
     }
     if options.runner.is_some() {
-        for tensor in &tensors {
+        for (tensor, layout) in &tensors {
             opening.tell()?;
-            file.make_resident(tensor, &AtomicBool::new(false))?;
+            file.make_resident(tensor, *layout, &AtomicBool::new(false))?;
         }
         return Ok(None);
     }
     let (file, log, priority) = (file.clone(), options.log.clone(), options.priority);
     let work = move |stop: &AtomicBool| {
         priority.into_iter().for_each(set_priority);
-        for tensor in &tensors {
-            match file.make_resident(tensor, stop) {
+        for (tensor, layout) in &tensors {
+            match file.make_resident(tensor, *layout, stop) {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {

@@ -264,7 +264,8 @@ fn products<const N: usize>(
             Input::Quantized(&blocks[visits.start * per_row..visits.end * per_row], machine.precision)
         };
         let window = out.window(run.first * total + first, total);
-        let args = MatmulArgs { weights: weights.bytes, rows: part, depth, tokens: run.count, input, pairs: &[], out: window };
+        let (layout, tokens) = (weights.layout, run.count);
+        let args = MatmulArgs { weights: weights.bytes, layout, rows: part, depth, tokens, input, pairs: &[], out: window };
         // SAFETY: `out` holds a row of `total` per visit, and these columns of these rows belong to this unit alone.
         unsafe { multiply(machine, weights.dtype, &args) };
         if stack.scales.is_none() && stack.bias.is_none() {

@@ -4,16 +4,18 @@ use super::Norm;
 use super::{Machine, Shared};
 use crate::error::Result;
 use crate::kernels::{Activation, Input, MatmulArgs, PAIRED_TOKENS, Portion, Window};
-use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
+use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::{Buffer, Dtype, Memory};
 
-/// A weight matrix as it stands in the file: `rows` outputs, `depth` inputs.
+/// A weight matrix: `rows` outputs, `depth` inputs.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
     /// Type of the elements.
     pub dtype: Dtype,
     /// `rows` rows of `dtype.row_bytes(depth)` bytes.
     pub bytes: &'a [u8],
+    /// How they lie there.
+    pub layout: Layout,
     /// Outputs.
     pub rows: usize,
     /// Inputs.
@@ -26,14 +28,15 @@ impl<'a> Weights<'a> {
     /// The bytes of one row.
     ///
     /// # Panics
-    /// When there is no such row.
+    /// When there is no such row, or rows are interleaved.
     #[must_use]
     pub fn row(&self, row: usize) -> &'a [u8] {
+        assert_eq!(self.layout, Layout::Rows, "a row by itself");
         let bytes = self.bytes.len() / self.rows;
         &self.bytes[row * bytes..(row + 1) * bytes]
     }
 
-    /// `rows` rows from `first` on.
+    /// `rows` rows from `first` on; of interleaved ones, whole groups.
     ///
     /// # Panics
     /// When there are fewer.
@@ -119,7 +122,7 @@ impl LinearScratch {
 }
 
 /// Kernels work on several rows at once; units are multiples of this.
-const ROW_STEP: usize = 16;
+const ROW_STEP: usize = INTERLEAVED_ROWS;
 
 /// So many tokens are multiplied as fast as weights can be read.
 const FEW: usize = 4;
@@ -185,7 +188,11 @@ impl Cut {
         let fair = rows / (4 * machine.pool.threads());
         if tokens > FEW {
             let fair = fair.max(2 * ROW_STEP).next_multiple_of(ROW_STEP);
-            return Cut { rows, least: if small { ROW_STEP } else { fair.min(machine.tiling.unit.rows) }, share: None };
+            return Cut {
+                rows,
+                least: if small { ROW_STEP } else { fair.min(machine.tiling.unit.rows.next_multiple_of(ROW_STEP)) },
+                share: None,
+            };
         }
         // Memory is read fastest in long runs, and kernels fetch ahead what they will work on next: large units first.
         let least = fair.min(machine.tiling.unit_bytes / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
@@ -288,7 +295,7 @@ pub fn linear<'a>(
     };
     machine.run(units, elements, &|thread, unit| {
         let Some(job) = jobs.iter().rev().flatten().find(|job| job.first_unit <= unit) else { return };
-        let Weights { dtype, bytes, rows: total_rows, scale, .. } = job.weights;
+        let Weights { dtype, layout, bytes, rows: total_rows, scale, .. } = job.weights;
         let row_bytes = bytes.len() / total_rows;
         let parts = tokens.div_ceil(together);
         let (unit, part) = ((unit - job.first_unit) / parts, (unit - job.first_unit) % parts);
@@ -303,6 +310,7 @@ pub fn linear<'a>(
         };
         let args = MatmulArgs {
             weights: &bytes[first * row_bytes..(first + count) * row_bytes],
+            layout,
             rows: count,
             depth,
             tokens: served.len(),

@@ -67,7 +67,16 @@ pub fn per_head(machine: Machine, args: PerHeadArgs, scratch: &mut PerHeadScratc
         unsafe {
             machine.kernels.matmul(
                 weights.dtype,
-                &MatmulArgs { weights: weights.bytes, rows, depth, tokens, input, pairs: &[], out: window },
+                &MatmulArgs {
+                    weights: weights.bytes,
+                    layout: weights.layout,
+                    rows,
+                    depth,
+                    tokens,
+                    input,
+                    pairs: &[],
+                    out: window,
+                },
             )
         };
     });

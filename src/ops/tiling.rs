@@ -54,8 +54,8 @@ mod tests {
     use crate::cpu;
     use crate::kernels::Kernels;
     use crate::ops::{LinearScratch, LinearShape, Machine, Pace, Part, Progress, Source, Weights, linear};
-    use crate::quant::Precision;
     use crate::quant::testing::Random;
+    use crate::quant::{Layout, Precision};
     use crate::tensor::{Dtype, Memory};
     use crate::threads::Pool;
     use std::sync::atomic::AtomicBool;
@@ -80,7 +80,7 @@ mod tests {
                 let mut out = vec![0.0; rows * tokens];
                 let pace = Pace::new(&never, None, Progress::default());
                 let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High, tiling };
-                let weights = Weights { dtype, bytes: &bytes, rows, depth, scale: 1.0 };
+                let weights = Weights { dtype, bytes: &bytes, layout: Layout::Rows, rows, depth, scale: 1.0 };
                 let part = Part { weights, bias: None, out: &mut out, scale: 1.0, residual: None };
                 linear(machine, Source::Plain(&x[..depth * tokens]), tokens, [part], &mut scratch);
                 out

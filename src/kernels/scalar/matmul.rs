@@ -61,7 +61,7 @@ mod tests {
     use crate::cpu::Level;
     use crate::kernels::{Input, Kernels, MatmulArgs, Window};
     use crate::quant::testing::{Random, weight};
-    use crate::quant::{ActBlock, BLOCK, Precision};
+    use crate::quant::{ActBlock, BLOCK, Layout, Precision};
     use crate::tensor::Dtype;
 
     /// Root mean square of the differences to f64 dequantize-then-multiply, relative to that of the exact products.
@@ -79,7 +79,12 @@ mod tests {
         let mut out = vec![f32::NAN; tokens * rows];
         let window = Window { ptr: out.as_mut_ptr(), stride: rows };
         // SAFETY: the window covers `out`, which nobody else has.
-        unsafe { kernels.matmul(dtype, &MatmulArgs { weights: &weights, rows, depth, tokens, input, pairs: &[], out: window }) };
+        unsafe {
+            kernels.matmul(
+                dtype,
+                &MatmulArgs { weights: &weights, layout: Layout::Rows, rows, depth, tokens, input, pairs: &[], out: window },
+            )
+        };
 
         let (mut difference, mut size) = (0.0, 0.0);
         for (x, out) in x.chunks(depth).zip(out.chunks(rows)) {

@@ -49,6 +49,7 @@ pub(super) fn kernels() -> Kernels {
         level: Level::Scalar,
         portion: Portion { rows: 32, work: 96 << 20 },
         matmul: MATMUL,
+        interleaved: [None; Dtype::COUNT],
         decode: DECODE,
         quantize: quantize::quantize,
         pair: pair::pair,

@@ -24,7 +24,7 @@ pub(super) trait Group: Sized {
     ///
     /// # Safety
     /// The CPU has AVX-512.
-    unsafe fn fill(&mut self, rows: &Rows<Self::Block>, blocks: Range<usize>);
+    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<Self::Block, I>, blocks: Range<usize>);
 
     /// How many products there are for each tile of tokens.
     fn steps(&self) -> usize;

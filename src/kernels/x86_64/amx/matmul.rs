@@ -19,12 +19,12 @@ pub(super) fn fills_tiles(args: &MatmulArgs) -> bool {
 /// # Safety
 /// The CPU has the level; `args` is as [`MatmulArgs`] says.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn quantized<G: Group>(args: &MatmulArgs) {
+pub(super) unsafe fn quantized<G: Group, const I: bool>(args: &MatmulArgs) {
     // SAFETY: the caller's promise.
     unsafe {
         match args.input {
-            Input::Quantized(acts, Precision::High) => all_rows::<G, 2>(args, acts),
-            Input::Quantized(acts, Precision::Fast) => all_rows::<G, 1>(args, acts),
+            Input::Quantized(acts, Precision::High) => all_rows::<G, 2, I>(args, acts),
+            Input::Quantized(acts, Precision::Fast) => all_rows::<G, 1, I>(args, acts),
             Input::Float(_) => unreachable!("the caller checks the input"),
         }
     }
@@ -35,7 +35,7 @@ pub(super) unsafe fn quantized<G: Group>(args: &MatmulArgs) {
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]) {
+unsafe fn all_rows<G: Group, const H: usize, const I: bool>(args: &MatmulArgs, acts: &[ActBlock]) {
     // SAFETY: the level is there, and no caller works with tiles.
     let (tiles, mut pair) = unsafe { (Tiles::new(G::CONFIG), [G::new(), G::new()]) };
     let mut sums = [const { [const { [const { Sums::ZERO }; H] }; 2] }; 2];
@@ -47,7 +47,7 @@ unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock
             for first in rows.clone().step_by(2 * ROWS) {
                 let groups = (rows.end - first).min(2 * ROWS) / ROWS;
                 // SAFETY: the caller's promise.
-                unsafe { strip::<G, H>(args, acts, first, unit, &tiles, &mut pair[..groups], &mut sums) };
+                unsafe { strip::<G, H, I>(args, acts, first, unit, &tiles, &mut pair[..groups], &mut sums) };
             }
         }
     }
@@ -58,7 +58,7 @@ unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn strip<G: Group, const H: usize>(
+unsafe fn strip<G: Group, const H: usize, const I: bool>(
     args: &MatmulArgs,
     acts: &[ActBlock],
     first: usize,
@@ -75,7 +75,7 @@ unsafe fn strip<G: Group, const H: usize>(
         let next = (unit + 1) * per_unit;
         weights.chunks_exact(per_row).for_each(|row| fetch(&row[next.min(per_row)..(next + per_unit).min(per_row)]));
         // SAFETY: the level is there.
-        unsafe { group.fill(&Rows::new(weights, per_row), unit * per_unit..next.min(per_row)) };
+        unsafe { group.fill(&Rows::<_, I>::new(weights, per_row), unit * per_unit..next.min(per_row)) };
     }
     // While the tile unit works on a product, vectors finish the one before.
     let (mut before, mut turn) = (None::<Finish<G>>, 0);

@@ -22,33 +22,44 @@ use super_tile::Super;
 pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     // How formats become tiles, and what multiplies where they are not filled.
     macro_rules! products {
-        ($($tile:ident $(<$digits:literal, $signed:literal>)?, $other:ident: $($name:ident)*;)*) => { $(products! {
-            @ [$tile $(<$digits, $signed>)?] $other: $($name)*
-        })* };
-        (@ $tile:tt $other:ident: $($name:ident)*) => { $(products! { @@ $tile $other $name })* };
-        (@@ [$tile:ident $(<$digits:literal, $signed:literal>)?] $other:ident $name:ident) => {{
+        ($($table:ident $tile:ident $(<$digits:literal, $signed:literal>)?, $other:ident $(<$interleaved:literal>)?: $($name:ident)*;)*) => {
+            $(products! { @ $table [$tile $(<$digits, $signed>)?] [$other $(<$interleaved>)?] $($name)* })*
+        };
+        (@ $table:ident $tile:tt $other:tt $($name:ident)*) => { $(products! { @@ $table $tile $other $name })* };
+        (@@ $table:ident [$tile:ident $(<$digits:literal, $signed:literal>)?] [$other:ident $(<$interleaved:literal>)?] $name:ident) => {{
             unsafe fn product(args: &MatmulArgs) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     if matmul::fills_tiles(args) {
-                        matmul::quantized::<$tile<quant::$name $(, $digits, $signed)?>>(args);
+                        matmul::quantized::<$tile<quant::$name $(, $digits, $signed)?>, { is_interleaved!($table) }>(args);
                     } else {
-                        $other::quantized::<quant::$name>(args);
+                        $other::quantized::<quant::$name $(, $interleaved)?>(args);
                     }
                 }
             }
-            kernels.matmul[Dtype::$name as usize] = Some(product);
+            kernels.$table[Dtype::$name as usize] = Some(product);
         }};
+    }
+    macro_rules! is_interleaved {
+        (matmul) => {
+            false
+        };
+        (interleaved) => {
+            true
+        };
     }
     // Tiles need none.
     kernels.paired = [0; Dtype::COUNT];
     // Tiles work so fast that activations have to come from the second cache: more rows use them while they are there.
     kernels.portion = Portion { rows: 128, work: 384 << 20 };
     products! {
-        Super<2, 0>, matvec: Q4_K Q5_K;
-        Super<2, 1>, matvec: Q6_K;
-        Super<2, 1>, vectors: Q3_K IQ4_XS;
-        Super<1, 1>, vectors: Q2_K Q8_K TQ1_0 TQ2_0;
-        Small, matvec: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
+        matmul Super<2, 0>, matvec: Q4_K Q5_K;
+        matmul Super<2, 1>, matvec: Q6_K;
+        matmul Super<2, 1>, vectors<false>: Q3_K IQ4_XS;
+        matmul Super<1, 1>, vectors<false>: Q2_K Q8_K TQ1_0 TQ2_0;
+        matmul Small, matvec: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
+        interleaved Super<2, 0>, vectors<true>: Q4_K Q5_K;
+        interleaved Super<2, 1>, vectors<true>: Q6_K;
+        interleaved Small, vectors<true>: Q4_0 Q8_0;
     }
 }

@@ -33,7 +33,7 @@ impl<F: SmallFormat> Group for Small<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn fill(&mut self, rows: &Rows<F>, blocks: Range<usize>) {
+    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<F, I>, blocks: Range<usize>) {
         self.count = blocks.len();
         let offset = _mm512_set1_epi8(F::OFFSET as i8);
         for (i, (block, to)) in blocks.zip(self.weights.0.as_chunks_mut::<8>().0).enumerate() {

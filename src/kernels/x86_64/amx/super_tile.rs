@@ -35,7 +35,7 @@ impl<F: SuperFormat, const D: usize, const SIGNED: usize> Group for Super<F, D, 
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn fill(&mut self, rows: &Rows<F>, blocks: Range<usize>) {
+    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<F, I>, blocks: Range<usize>) {
         let column = rows.column(blocks.start);
         // SAFETY: the level is there.
         unsafe { F::head(&column, &mut self.head) };

@@ -3,18 +3,36 @@
 use crate::kernels::rows;
 use std::arch::x86_64::*;
 
-/// Sixteen rows of blocks.
-pub(in crate::kernels::x86_64) type Rows<'a, B> = rows::Rows<'a, B, 16>;
+/// Sixteen rows of blocks, which may be interleaved.
+pub(in crate::kernels::x86_64) type Rows<'a, B, const I: bool> = rows::Rows<'a, B, 16, I>;
 /// One block from each of sixteen rows.
-pub(in crate::kernels::x86_64) type Column<'a, B> = rows::Column<'a, B, 16>;
+pub(in crate::kernels::x86_64) type Column<'a, B, const I: bool> = rows::Column<'a, B, 16, I>;
 
 /// Sixteen rows of 16 bytes: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
 pub(in crate::kernels::x86_64) type Run = [__m512i; 4];
 
-/// The 16 bytes at `offset` of sixteen blocks, turned.
+/// How far ahead of what is read interleaved blocks are fetched, in bytes.
+const AHEAD: usize = 8 << 10;
+
+/// Fetches bytes that will be read soon into the second cache: as evenly as they are read, which is faster by a third than
+/// many at once.
+#[inline]
+fn fetch_ahead(read: *const u8, lines: usize) {
+    for line in 0..lines {
+        // SAFETY: what is fetched need not be there.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(read.cast::<i8>().wrapping_add(AHEAD + 64 * line)) };
+    }
+}
+
+/// The 16 bytes at `offset` of sixteen blocks, turned; of interleaved blocks, four whole pieces, which are turned already.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn turn<B>(column: &Column<B>, offset: usize) -> Run {
+pub(super) fn turn<B, const I: bool>(column: &Column<B, I>, offset: usize) -> Run {
+    if let Some(run) = column.interleaved(offset, 16) {
+        fetch_ahead(run, 4);
+        // SAFETY: `interleaved` vouches for the 256 bytes.
+        return [0, 1, 2, 3].map(|i| unsafe { _mm512_loadu_si512(run.add(64 * i).cast()) });
+    }
     // SAFETY: `bytes` vouches for the 16.
     let load = |row: usize| unsafe { _mm_loadu_si128(column.bytes(row, offset, 16).cast()) };
     let pair = |row: usize| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(row)), load(row + 4));
@@ -27,6 +45,20 @@ pub(super) fn turn<B>(column: &Column<B>, offset: usize) -> Run {
         _mm512_unpacklo_epi64(high01, high23),
         _mm512_unpackhi_epi64(high01, high23),
     ]
+}
+
+/// The f16 at `offset` of sixteen blocks; of interleaved ones, a piece of its own.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn f16<B, const I: bool>(column: &Column<B, I>, offset: usize) -> __m512 {
+    if let Some(numbers) = column.interleaved(offset, 2) {
+        fetch_ahead(numbers, 1);
+        // SAFETY: `interleaved` vouches for the 32 bytes.
+        return _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(numbers.cast()) });
+    }
+    let start = offset.min(size_of::<B>() - 16);
+    let v = turn(column, start)[(offset - start) / 4];
+    if (offset - start).is_multiple_of(4) { low_f16(v) } else { high_f16(v) }
 }
 
 /// Sixteen f16 from the low half of every 32-bit lane.

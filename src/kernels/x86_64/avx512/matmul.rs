@@ -23,17 +23,17 @@ tiled! {
     Super: Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ4_XS TQ1_0 TQ2_0;
 }
 
-/// Quantized weights times quantized activations.
+/// Quantized weights, which may be interleaved, times quantized activations.
 ///
 /// # Safety
 /// The CPU has the level; `args` is as [`MatmulArgs`] says.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(in crate::kernels::x86_64) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
+pub(in crate::kernels::x86_64) unsafe fn quantized<F: Tiled, const I: bool>(args: &MatmulArgs) {
     // SAFETY: the caller's promise.
     unsafe {
         match args.input {
-            Input::Quantized(acts, Precision::High) => all_rows::<F, F::Tile, 2>(args, acts),
-            Input::Quantized(acts, Precision::Fast) => all_rows::<F, F::Tile, 1>(args, acts),
+            Input::Quantized(acts, Precision::High) => all_rows::<F, F::Tile, 2, I>(args, acts),
+            Input::Quantized(acts, Precision::Fast) => all_rows::<F, F::Tile, 1, I>(args, acts),
             Input::Float(_) => unreachable!("the caller checks the input"),
         }
     }
@@ -44,11 +44,11 @@ pub(in crate::kernels::x86_64) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) 
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn by_pairs<F: PairFormat>(args: &MatmulArgs) -> bool {
+pub(super) unsafe fn by_pairs<F: PairFormat, const I: bool>(args: &MatmulArgs) -> bool {
     match args.input {
         Input::Quantized(acts, Precision::High) if !args.pairs.is_empty() && args.rows >= 16 && args.tokens > 1 => {
             // SAFETY: the caller's promise.
-            unsafe { all_rows::<F, Pairs<F>, 2>(args, acts) };
+            unsafe { all_rows::<F, Pairs<F>, 2, I>(args, acts) };
             true
         }
         _ => false,
@@ -60,14 +60,14 @@ pub(super) unsafe fn by_pairs<F: PairFormat>(args: &MatmulArgs) -> bool {
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize>(args: &MatmulArgs, acts: &[ActBlock]) {
+unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &MatmulArgs, acts: &[ActBlock]) {
     let mut row = 0;
-    if args.rows < 16 {
+    if !I && args.rows < 16 {
         // SAFETY: the level is there.
         let mut tile = [unsafe { U::new() }];
         while row < args.rows {
             // SAFETY: the caller's promise.
-            row += unsafe { strip::<F, U, H, 1, 1>(args, acts, row, &mut tile) };
+            row += unsafe { strip::<F, U, H, 1, 1, false>(args, acts, row, &mut tile) };
         }
         return;
     }
@@ -76,7 +76,7 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize>(args: &MatmulArgs, acts
         let mut tile = unsafe { U::new() };
         while row < args.rows {
             // SAFETY: the caller's promise.
-            row += unsafe { single::<F, U, H>(args, acts, row.min(args.rows - 16), &mut tile) };
+            row += unsafe { single::<F, U, H, I>(args, acts, row.min(args.rows - 16), &mut tile) };
         }
         return;
     }
@@ -87,9 +87,9 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize>(args: &MatmulArgs, acts
         row += unsafe {
             match args.rows - row {
                 // Two tiles share the broadcasts of activations.
-                32.. => strip::<F, U, H, 2, 32>(args, acts, row, &mut pair),
+                32.. => strip::<F, U, H, 2, 32, I>(args, acts, row, &mut pair),
                 // Some rows twice is less work than one by one.
-                _ => strip::<F, U, H, 1, 16>(args, acts, row.min(args.rows - 16), array::from_mut(&mut pair[0])),
+                _ => strip::<F, U, H, 1, 16, I>(args, acts, row.min(args.rows - 16), array::from_mut(&mut pair[0])),
             }
         };
     }
@@ -100,7 +100,7 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize>(args: &MatmulArgs, acts
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn single<F: Plain, U: Tile<F>, const H: usize>(
+unsafe fn single<F: Plain, U: Tile<F>, const H: usize, const I: bool>(
     args: &MatmulArgs,
     acts: &[ActBlock],
     first: usize,
@@ -108,13 +108,15 @@ unsafe fn single<F: Plain, U: Tile<F>, const H: usize>(
 ) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..16 * per_row];
-    let rows = Rows::new(weights, per_row);
+    let rows = Rows::<F, I>::new(weights, per_row);
     let mut acc = _mm512_setzero_ps();
     for (unit, act) in acts.iter().enumerate() {
-        fetch_next(weights, unit, 16 * per_unit);
+        if !I {
+            fetch_next(weights, unit, 16 * per_unit);
+        }
         let blocks = unit * per_unit..((unit + 1) * per_unit).min(per_row);
         // SAFETY: the level is there.
-        acc = unsafe { tile.multiply::<H>(&rows, blocks, act, acc) };
+        acc = unsafe { tile.multiply::<H, I>(&rows, blocks, act, acc) };
     }
     // SAFETY: the caller's promise.
     unsafe { Columns::<16> { window: args.out, first }.store(0, [acc]) };
@@ -126,7 +128,7 @@ unsafe fn single<F: Plain, U: Tile<F>, const H: usize>(
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS: usize>(
+unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS: usize, const I: bool>(
     args: &MatmulArgs,
     acts: &[ActBlock],
     first: usize,
@@ -134,7 +136,7 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
 ) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
-    let rows: [Rows<F>; G] = from_fn(|g| Rows::new(&weights[16 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
+    let rows: [Rows<F, I>; G] = from_fn(|g| Rows::new(&weights[16 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
     let out = Columns::<ROWS> { window: args.out, first };
     let units = args.depth.div_ceil(BLOCK);
 
@@ -143,7 +145,9 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
         unsafe { out.store(token, [_mm512_setzero_ps(); G]) };
     }
     for unit in 0..units {
-        if args.tokens < FETCHED_TOKENS {
+        if I {
+            // These are fetched as they are read.
+        } else if args.tokens < FETCHED_TOKENS {
             fetch_next(weights, unit, ROWS * per_unit);
         } else {
             let next = (unit + 1) * per_unit;

@@ -14,7 +14,7 @@ pub(in crate::kernels::x86_64) unsafe fn quantized<F: SingleToken + Tiled>(args:
     // SAFETY: the caller's promise; the level contains AVX2.
     unsafe {
         if !F::multiply(args) {
-            matmul::quantized::<F>(args);
+            matmul::quantized::<F, false>(args);
         }
     }
 }

@@ -27,7 +27,7 @@ use pair_tile::PairFormat;
 pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     macro_rules! products {
         ($($name:ident)*) => {
-            $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name> as MatmulFn);)*
+            $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name, false> as MatmulFn);)*
         };
     }
     formats! { products }
@@ -37,23 +37,30 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     by_rows! { Q4_K Q5_K Q6_K Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 }
     // Several tokens by pairs, where there are some.
     macro_rules! by_pairs {
-        ($($other:ident: $($name:ident)*;)*) => { $($({
+        ($($name:ident, $table:ident, $interleaved:literal, $other:expr;)*) => { $({
             unsafe fn product(args: &MatmulArgs) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    if !matmul::by_pairs::<quant::$name>(args) {
-                        $other::quantized::<quant::$name>(args);
+                    if !matmul::by_pairs::<quant::$name, $interleaved>(args) {
+                        $other(args);
                     }
                 }
             }
-            kernels.matmul[Dtype::$name as usize] = Some(product);
+            kernels.$table[Dtype::$name as usize] = Some(product);
             kernels.paired[Dtype::$name as usize] = <quant::$name as PairFormat>::REACH;
-        })*)* };
+        })* };
     }
     by_pairs! {
-        matvec: Q4_K Q5_K;
-        matmul: Q3_K;
+        Q4_K, matmul, false, matvec::quantized::<quant::Q4_K>;
+        Q5_K, matmul, false, matvec::quantized::<quant::Q5_K>;
+        Q3_K, matmul, false, matmul::quantized::<quant::Q3_K, false>;
+        Q4_K, interleaved, true, matmul::quantized::<quant::Q4_K, true>;
+        Q5_K, interleaved, true, matmul::quantized::<quant::Q5_K, true>;
     }
+    macro_rules! interleaved {
+        ($($name:ident)*) => { $(kernels.interleaved[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name, true>);)* };
+    }
+    interleaved! { Q6_K Q4_0 Q8_0 }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);

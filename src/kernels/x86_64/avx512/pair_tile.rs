@@ -50,7 +50,7 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn fill(&mut self, rows: &Rows<F>, blocks: Range<usize>) {
+    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<F, I>, blocks: Range<usize>) {
         // SAFETY: the level is there.
         unsafe { self.plain.fill(rows, blocks) };
         let [mut products, mut squares, mut sum] = [_mm512_setzero_si512(); 3];
@@ -110,9 +110,15 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn multiply<const H: usize>(&mut self, rows: &Rows<F>, blocks: Range<usize>, act: &ActBlock, acc: __m512) -> __m512 {
+    unsafe fn multiply<const H: usize, const I: bool>(
+        &mut self,
+        rows: &Rows<F, I>,
+        blocks: Range<usize>,
+        act: &ActBlock,
+        acc: __m512,
+    ) -> __m512 {
         // SAFETY: the level is there.
-        unsafe { self.plain.multiply::<H>(rows, blocks, act, acc) }
+        unsafe { self.plain.multiply::<H, I>(rows, blocks, act, acc) }
     }
 }
 

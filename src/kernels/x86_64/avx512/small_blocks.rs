@@ -1,6 +1,6 @@
 //! Unpacking of blocks of 32 weights.
 
-use super::lanes::{Column, Run, all_bits, biased, byte, high_f16, low_f16, turn};
+use super::lanes::{Column, Run, all_bits, biased, byte, f16, high_f16, low_f16, turn};
 use super::small_tile::{Numbers, SmallFormat};
 use crate::quant::{CODEBOOK, E2M1, IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use std::arch::x86_64::*;
@@ -11,8 +11,8 @@ impl SmallFormat for Q4_0 {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn numbers(column: &Column<Q4_0>) -> Numbers {
-        Numbers::new(halves(column, offset_of!(Q4_0, qs)), turn(column, 0)[0])
+    unsafe fn numbers<const I: bool>(column: &Column<Q4_0, I>) -> Numbers {
+        Numbers::scaled(halves(column, offset_of!(Q4_0, qs)), f16(column, 0))
     }
 }
 
@@ -21,7 +21,7 @@ impl SmallFormat for Q4_1 {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn numbers(column: &Column<Q4_1>) -> Numbers {
+    unsafe fn numbers<const I: bool>(column: &Column<Q4_1, I>) -> Numbers {
         Numbers::new(halves(column, offset_of!(Q4_1, qs)), turn(column, 0)[0])
     }
 }
@@ -31,7 +31,7 @@ impl SmallFormat for Q5_0 {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn numbers(column: &Column<Q5_0>) -> Numbers {
+    unsafe fn numbers<const I: bool>(column: &Column<Q5_0, I>) -> Numbers {
         // d stands in two bytes, so the fifth bits of a row share two lanes.
         let [head, next, ..] = turn(column, 0);
         let fifth = _mm512_or_si512(_mm512_srli_epi32::<16>(head), _mm512_slli_epi32::<16>(next));
@@ -44,7 +44,7 @@ impl SmallFormat for Q5_1 {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn numbers(column: &Column<Q5_1>) -> Numbers {
+    unsafe fn numbers<const I: bool>(column: &Column<Q5_1, I>) -> Numbers {
         let [head, fifth, ..] = turn(column, 0);
         Numbers::new(with_fifth(fifth, halves(column, offset_of!(Q5_1, qs))), head)
     }
@@ -55,9 +55,9 @@ impl SmallFormat for Q8_0 {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn numbers(column: &Column<Q8_0>) -> Numbers {
+    unsafe fn numbers<const I: bool>(column: &Column<Q8_0, I>) -> Numbers {
         let weights = [turn(column, offset_of!(Q8_0, qs)), turn(column, offset_of!(Q8_0, qs) + 16)];
-        Numbers::new(weights.map(|run| run.map(|q| biased(q))), turn(column, 0)[0])
+        Numbers::scaled(weights.map(|run| run.map(|q| biased(q))), f16(column, 0))
     }
 }
 
@@ -66,8 +66,8 @@ impl SmallFormat for IQ4_NL {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn numbers(column: &Column<IQ4_NL>) -> Numbers {
-        Numbers::new(halves(column, offset_of!(IQ4_NL, qs)).map(|run| levels(&CODEBOOK, run)), turn(column, 0)[0])
+    unsafe fn numbers<const I: bool>(column: &Column<IQ4_NL, I>) -> Numbers {
+        Numbers::scaled(halves(column, offset_of!(IQ4_NL, qs)).map(|run| levels(&CODEBOOK, run)), f16(column, 0))
     }
 }
 
@@ -76,17 +76,24 @@ impl SmallFormat for MXFP4 {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn numbers(column: &Column<MXFP4>) -> Numbers {
+    unsafe fn numbers<const I: bool>(column: &Column<MXFP4, I>) -> Numbers {
         let e = byte(turn(column, 0)[0], 0);
         let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
         let is_subnormal = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
         let scale = _mm512_mask_sllv_epi32(normal, is_subnormal, _mm512_set1_epi32(0x0020_0000), e);
         let weights = halves(column, offset_of!(MXFP4, qs)).map(|run| levels(&E2M1, run));
-        Numbers { weights, scale: _mm512_castsi512_ps(scale), min: _mm512_setzero_ps() }
+        Numbers::scaled(weights, _mm512_castsi512_ps(scale))
     }
 }
 
 impl Numbers {
+    /// Of a format without offset.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn scaled(weights: [Run; 2], scale: __m512) -> Numbers {
+        Numbers { weights, scale, min: _mm512_setzero_ps() }
+    }
+
     /// Scale and offset are the f16 in the low and high half of every lane; formats without offset have something else
     /// there.
     #[inline]
@@ -99,7 +106,7 @@ impl Numbers {
 /// The 4-bit numbers at `offset`: low halves, then high halves.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn halves<B>(column: &Column<B>, offset: usize) -> [Run; 2] {
+fn halves<B, const I: bool>(column: &Column<B, I>, offset: usize) -> [Run; 2] {
     let q = turn(column, offset);
     [all_bits(q, 0, 15), all_bits(q, 4, 15)]
 }

@@ -17,7 +17,7 @@ pub(in crate::kernels::x86_64) trait SmallFormat: Format {
     ///
     /// # Safety
     /// The CPU has the level.
-    unsafe fn numbers(column: &Column<Self>) -> Numbers;
+    unsafe fn numbers<const I: bool>(column: &Column<Self, I>) -> Numbers;
 }
 
 /// Sixteen unpacked blocks.
@@ -48,7 +48,7 @@ impl<F: SmallFormat> Tile<F> for Small<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn fill(&mut self, rows: &Rows<F>, blocks: Range<usize>) {
+    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<F, I>, blocks: Range<usize>) {
         self.count = blocks.len();
         for (numbers, block) in self.blocks.iter_mut().zip(blocks) {
             // SAFETY: the level is there.
@@ -72,7 +72,13 @@ impl<F: SmallFormat> Tile<F> for Small<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn multiply<const H: usize>(&mut self, rows: &Rows<F>, blocks: Range<usize>, act: &ActBlock, acc: __m512) -> __m512 {
+    unsafe fn multiply<const H: usize, const I: bool>(
+        &mut self,
+        rows: &Rows<F, I>,
+        blocks: Range<usize>,
+        act: &ActBlock,
+        acc: __m512,
+    ) -> __m512 {
         let (mut acc, sums) = ([[acc]], [sums_of_32::<H>(act)]);
         for (part, block) in blocks.enumerate() {
             // SAFETY: the level is there.

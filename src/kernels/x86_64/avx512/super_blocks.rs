@@ -1,6 +1,6 @@
 //! Unpacking of super-blocks.
 
-use super::lanes::{Column, Run, all_bits, biased, bits, byte, either, high_f16, low_f16, pairs, signed_byte, turn};
+use super::lanes::{Column, Run, all_bits, biased, bits, byte, either, f16, high_f16, low_f16, pairs, signed_byte, turn};
 use super::pair_tile::PairFormat;
 use super::small_blocks::levels;
 use super::super_tile::{Head, Quarter, SuperFormat, crossed};
@@ -16,13 +16,13 @@ impl SuperFormat for Q4_K {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<Q4_K>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<Q4_K, I>, head: &mut Head) {
         scales_and_mins(turn(column, 0), head);
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<Q4_K>, _: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<Q4_K, I>, _: &Head, quarter: usize) -> Quarter {
         halves(column, offset_of!(Q4_K, qs) + 32 * quarter)
     }
 }
@@ -39,14 +39,14 @@ impl SuperFormat for Q5_K {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<Q5_K>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<Q5_K, I>, head: &mut Head) {
         head.bits = [turn(column, offset_of!(Q5_K, qh)), turn(column, offset_of!(Q5_K, qh) + 16)];
         scales_and_mins(turn(column, 0), head);
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<Q5_K>, head: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<Q5_K, I>, head: &Head, quarter: usize) -> Quarter {
         let [a, b, c, d] = halves(column, offset_of!(Q5_K, qs) + 32 * quarter);
         let [low, high] = head.bits.map(|bits| shifted(bits, 2 * quarter));
         [
@@ -73,14 +73,14 @@ impl SuperFormat for Q6_K {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<Q6_K>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<Q6_K, I>, head: &mut Head) {
         signed_scales(turn(column, offset_of!(Q6_K, scales)), head);
-        head.d = high_f16(turn(column, size_of::<Q6_K>() - 16)[3]);
+        head.d = f16(column, offset_of!(Q6_K, d));
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<Q6_K>, _: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<Q6_K, I>, _: &Head, quarter: usize) -> Quarter {
         let (part, half) = (quarter / 2, quarter % 2);
         // 128 weights in quarters of 32; a quarter's low bits are half of one of two runs of 32 bytes.
         let low = offset_of!(Q6_K, ql) + 64 * part + 16 * half;
@@ -105,7 +105,7 @@ impl SuperFormat for Q3_K {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<Q3_K>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<Q3_K, I>, head: &mut Head) {
         // The last 16 bytes of a block: two that do not matter, twelve of sub-scales, d.
         let tail = turn(column, size_of::<Q3_K>() - 16);
         let whole = |i: usize| _mm512_or_si512(_mm512_srli_epi32::<16>(tail[i]), _mm512_slli_epi32::<16>(tail[i + 1]));
@@ -124,7 +124,7 @@ impl SuperFormat for Q3_K {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<Q3_K>, head: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<Q3_K, I>, head: &Head, quarter: usize) -> Quarter {
         let [a, b, c, d] = crumbs(turn(column, offset_of!(Q3_K, qs) + 16 * quarter));
         let third = shifted(head.bits[quarter % 2], quarter / 2 * 4);
         [
@@ -152,7 +152,7 @@ impl SuperFormat for Q2_K {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<Q2_K>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<Q2_K, I>, head: &mut Head) {
         let scales = turn(column, offset_of!(Q2_K, scales));
         for (j, scale) in head.scales.iter_mut().enumerate() {
             *scale = byte(bits(scales[j / 4], 0, 15), j % 4);
@@ -166,7 +166,7 @@ impl SuperFormat for Q2_K {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<Q2_K>, head: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<Q2_K, I>, head: &Head, quarter: usize) -> Quarter {
         let mut weights = crumbs(turn(column, offset_of!(Q2_K, qs) + 16 * quarter));
         for (run, weights) in weights.iter_mut().enumerate() {
             // Times its sub-scale a weight still is a byte, so one multiplication is good for two.
@@ -184,13 +184,13 @@ impl SuperFormat for Q8_K {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<Q8_K>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<Q8_K, I>, head: &mut Head) {
         head.d = _mm512_castsi512_ps(turn(column, offset_of!(Q8_K, d))[0]);
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<Q8_K>, _: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<Q8_K, I>, _: &Head, quarter: usize) -> Quarter {
         let run = |i: usize| turn(column, offset_of!(Q8_K, qs) + 64 * quarter + 16 * i);
         [run(0), run(1), run(2), run(3)].map(|run| run.map(|q| biased(q)))
     }
@@ -202,7 +202,7 @@ impl SuperFormat for IQ4_XS {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<IQ4_XS>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<IQ4_XS, I>, head: &mut Head) {
         let [first, low, ..] = turn(column, 0);
         head.d = low_f16(first);
         for (j, scale) in head.scales[..8].iter_mut().enumerate() {
@@ -216,7 +216,7 @@ impl SuperFormat for IQ4_XS {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<IQ4_XS>, _: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<IQ4_XS, I>, _: &Head, quarter: usize) -> Quarter {
         let (a, b) = (offset_of!(IQ4_XS, qs) + 32 * quarter, offset_of!(IQ4_XS, qs) + 32 * quarter + 16);
         let (a, b) = (turn(column, a), turn(column, b));
         let q = [all_bits(a, 0, 15), all_bits(a, 4, 15), all_bits(b, 0, 15), all_bits(b, 4, 15)];
@@ -235,13 +235,13 @@ impl SuperFormat for TQ1_0 {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<TQ1_0>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<TQ1_0, I>, head: &mut Head) {
         head.d = high_f16(turn(column, size_of::<TQ1_0>() - 16)[3]);
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<TQ1_0>, _: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<TQ1_0, I>, _: &Head, quarter: usize) -> Quarter {
         let chunk = |chunk: usize| turn(column, offset_of!(TQ1_0, qs) + 16 * chunk);
         if quarter < 3 {
             let chunk = chunk(quarter);
@@ -265,13 +265,13 @@ impl SuperFormat for TQ2_0 {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn head(column: &Column<TQ2_0>, head: &mut Head) {
+    unsafe fn head<const I: bool>(column: &Column<TQ2_0, I>, head: &mut Head) {
         head.d = high_f16(turn(column, size_of::<TQ2_0>() - 16)[3]);
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn quarter(column: &Column<TQ2_0>, _: &Head, quarter: usize) -> Quarter {
+    unsafe fn quarter<const I: bool>(column: &Column<TQ2_0, I>, _: &Head, quarter: usize) -> Quarter {
         crumbs(turn(column, offset_of!(TQ2_0, qs) + 16 * quarter))
     }
 }
@@ -291,7 +291,7 @@ fn digit(mut fractions: __m512i, index: usize) -> __m512i {
 /// 4-bit numbers of Q4_K and Q5_K: the low halves of 32 bytes, then the high ones.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn halves<B>(column: &Column<B>, offset: usize) -> Quarter {
+fn halves<B, const I: bool>(column: &Column<B, I>, offset: usize) -> Quarter {
     let (a, b) = (turn(column, offset), turn(column, offset + 16));
     [all_bits(a, 0, 15), all_bits(b, 0, 15), all_bits(a, 4, 15), all_bits(b, 4, 15)]
 }

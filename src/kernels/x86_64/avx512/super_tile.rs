@@ -31,13 +31,13 @@ pub(in crate::kernels::x86_64) trait SuperFormat: Format {
     ///
     /// # Safety
     /// The CPU has the level.
-    unsafe fn head(column: &Column<Self>, head: &mut Head);
+    unsafe fn head<const I: bool>(column: &Column<Self, I>, head: &mut Head);
 
     /// Unpacks a quarter of the weights.
     ///
     /// # Safety
     /// The CPU has the level.
-    unsafe fn quarter(column: &Column<Self>, head: &Head, quarter: usize) -> Quarter;
+    unsafe fn quarter<const I: bool>(column: &Column<Self, I>, head: &Head, quarter: usize) -> Quarter;
 }
 
 /// Where the runs are in formats that have bits of weights 32 apart in one byte.
@@ -93,7 +93,7 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn fill(&mut self, rows: &Rows<F>, blocks: Range<usize>) {
+    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<F, I>, blocks: Range<usize>) {
         let column = rows.column(blocks.start);
         // SAFETY: the level is there.
         unsafe {
@@ -117,7 +117,13 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn multiply<const H: usize>(&mut self, rows: &Rows<F>, blocks: Range<usize>, act: &ActBlock, acc: __m512) -> __m512 {
+    unsafe fn multiply<const H: usize, const I: bool>(
+        &mut self,
+        rows: &Rows<F, I>,
+        blocks: Range<usize>,
+        act: &ActBlock,
+        acc: __m512,
+    ) -> __m512 {
         let column = rows.column(blocks.start);
         // SAFETY: the level is there.
         unsafe { F::head(&column, &mut self.head) };

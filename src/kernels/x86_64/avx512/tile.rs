@@ -47,7 +47,7 @@ pub(in crate::kernels::x86_64) trait Tile<B>: Sized {
     ///
     /// # Safety
     /// The CPU has the level.
-    unsafe fn fill(&mut self, rows: &Rows<B>, blocks: Range<usize>);
+    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<B, I>, blocks: Range<usize>);
 
     /// Adds the products of G tiles and T blocks of activations, by the operations of the numerics definition.
     ///
@@ -63,7 +63,13 @@ pub(in crate::kernels::x86_64) trait Tile<B>: Sized {
     ///
     /// # Safety
     /// The CPU has the level.
-    unsafe fn multiply<const H: usize>(&mut self, rows: &Rows<B>, blocks: Range<usize>, act: &ActBlock, acc: __m512) -> __m512;
+    unsafe fn multiply<const H: usize, const I: bool>(
+        &mut self,
+        rows: &Rows<B, I>,
+        blocks: Range<usize>,
+        act: &ActBlock,
+        acc: __m512,
+    ) -> __m512;
 }
 
 /// The first or second half of activations.
