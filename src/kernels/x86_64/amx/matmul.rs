@@ -75,7 +75,7 @@ unsafe fn strip<G: Group, const H: usize, const I: bool>(
         let next = (unit + 1) * per_unit;
         weights.chunks_exact(per_row).for_each(|row| fetch(&row[next.min(per_row)..(next + per_unit).min(per_row)]));
         // SAFETY: the level is there.
-        unsafe { group.fill(&Rows::<_, I>::new(weights, per_row), unit * per_unit..next.min(per_row)) };
+        unsafe { group.fill(&Rows::<_, I>::new(weights, per_row, weights.as_ptr()), unit * per_unit..next.min(per_row)) };
     }
     // While the tile unit works on a product, vectors finish the one before.
     let (mut before, mut turn) = (None::<Finish<G>>, 0);

@@ -4,9 +4,30 @@ use crate::kernels::rows;
 use std::arch::x86_64::*;
 
 /// Sixteen rows of blocks, which may be interleaved.
-pub(in crate::kernels::x86_64) type Rows<'a, B, const I: bool> = rows::Rows<'a, B, 16, I>;
+pub(in crate::kernels::x86_64) struct Rows<'a, B, const I: bool> {
+    rows: rows::Rows<'a, B, 16, I>,
+    next: *const u8,
+}
+
+impl<'a, B, const I: bool> Rows<'a, B, I> {
+    /// Rows that begin `stride` blocks apart; with 0, the same one in all lanes. What is read of them is also fetched ahead: of
+    /// interleaved ones what follows soon, of others as much from `next` on.
+    pub fn new(blocks: &'a [B], stride: usize, next: *const B) -> Self {
+        Rows { rows: rows::Rows::new(blocks, stride), next: next.cast() }
+    }
+
+    /// The block number `index` of every row.
+    #[inline]
+    pub fn column(&self, index: usize) -> Column<'a, B, I> {
+        Column { blocks: self.rows.column(index), next: self.next.wrapping_add(index * 16 * size_of::<B>()) }
+    }
+}
+
 /// One block from each of sixteen rows.
-pub(in crate::kernels::x86_64) type Column<'a, B, const I: bool> = rows::Column<'a, B, 16, I>;
+pub(in crate::kernels::x86_64) struct Column<'a, B, const I: bool> {
+    blocks: rows::Column<'a, B, 16, I>,
+    next: *const u8,
+}
 
 /// Sixteen rows of 16 bytes: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
 pub(in crate::kernels::x86_64) type Run = [__m512i; 4];
@@ -14,13 +35,13 @@ pub(in crate::kernels::x86_64) type Run = [__m512i; 4];
 /// How far ahead of what is read interleaved blocks are fetched, in bytes.
 const AHEAD: usize = 8 << 10;
 
-/// Fetches bytes that will be read soon into the second cache: as evenly as they are read, which is faster by a third than
+/// Fetches bytes that will be read soon into the second cache: as evenly as others are read, which is faster by a third than
 /// many at once.
 #[inline]
-fn fetch_ahead(read: *const u8, lines: usize) {
+fn fetch_evenly(bytes: *const u8, lines: usize) {
     for line in 0..lines {
         // SAFETY: what is fetched need not be there.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(read.cast::<i8>().wrapping_add(AHEAD + 64 * line)) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(bytes.cast::<i8>().wrapping_add(64 * line)) };
     }
 }
 
@@ -28,13 +49,14 @@ fn fetch_ahead(read: *const u8, lines: usize) {
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn turn<B, const I: bool>(column: &Column<B, I>, offset: usize) -> Run {
-    if let Some(run) = column.interleaved(offset, 16) {
-        fetch_ahead(run, 4);
+    if let Some(run) = column.blocks.interleaved(offset, 16) {
+        fetch_evenly(run.wrapping_add(AHEAD), 4);
         // SAFETY: `interleaved` vouches for the 256 bytes.
         return [0, 1, 2, 3].map(|i| unsafe { _mm512_loadu_si512(run.add(64 * i).cast()) });
     }
+    fetch_evenly(column.next.wrapping_add(16 * offset), 4);
     // SAFETY: `bytes` vouches for the 16.
-    let load = |row: usize| unsafe { _mm_loadu_si128(column.bytes(row, offset, 16).cast()) };
+    let load = |row: usize| unsafe { _mm_loadu_si128(column.blocks.bytes(row, offset, 16).cast()) };
     let pair = |row: usize| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(row)), load(row + 4));
     let rows = [0, 1, 2, 3].map(|r| _mm512_inserti64x4::<1>(_mm512_castsi256_si512(pair(r)), pair(r + 8)));
     let (low01, low23) = (_mm512_unpacklo_epi32(rows[0], rows[1]), _mm512_unpacklo_epi32(rows[2], rows[3]));
@@ -51,8 +73,8 @@ pub(super) fn turn<B, const I: bool>(column: &Column<B, I>, offset: usize) -> Ru
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn f16<B, const I: bool>(column: &Column<B, I>, offset: usize) -> __m512 {
-    if let Some(numbers) = column.interleaved(offset, 2) {
-        fetch_ahead(numbers, 1);
+    if let Some(numbers) = column.blocks.interleaved(offset, 2) {
+        fetch_evenly(numbers.wrapping_add(AHEAD), 1);
         // SAFETY: `interleaved` vouches for the 32 bytes.
         return _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(numbers.cast()) });
     }

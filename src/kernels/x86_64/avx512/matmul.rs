@@ -108,12 +108,9 @@ unsafe fn single<F: Plain, U: Tile<F>, const H: usize, const I: bool>(
 ) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..16 * per_row];
-    let rows = Rows::<F, I>::new(weights, per_row);
+    let rows = Rows::<F, I>::new(weights, per_row, weights.as_ptr_range().end);
     let mut acc = _mm512_setzero_ps();
     for (unit, act) in acts.iter().enumerate() {
-        if !I {
-            fetch_next(weights, unit, 16 * per_unit);
-        }
         let blocks = unit * per_unit..((unit + 1) * per_unit).min(per_row);
         // SAFETY: the level is there.
         acc = unsafe { tile.multiply::<H, I>(&rows, blocks, act, acc) };
@@ -136,7 +133,14 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
 ) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
-    let rows: [Rows<F, I>; G] = from_fn(|g| Rows::new(&weights[16 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
+    // With many tokens there is time enough to fetch the next blocks of these very rows, which are too many streams for the
+    // prefetcher of the CPU; else it is best to fetch the next rows, which stand in one run.
+    let many = args.tokens >= FETCHED_TOKENS;
+    let rows: [Rows<F, I>; G] = from_fn(|g| {
+        let these = &weights[16 * g * per_row..];
+        let next = these.as_ptr().wrapping_add(if many { 0 } else { ROWS * per_row });
+        Rows::new(these, if ROWS == 1 { 0 } else { per_row }, next)
+    });
     let out = Columns::<ROWS> { window: args.out, first };
     let units = args.depth.div_ceil(BLOCK);
 
@@ -145,11 +149,7 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
         unsafe { out.store(token, [_mm512_setzero_ps(); G]) };
     }
     for unit in 0..units {
-        if I {
-            // These are fetched as they are read.
-        } else if args.tokens < FETCHED_TOKENS {
-            fetch_next(weights, unit, ROWS * per_unit);
-        } else {
+        if many && !I {
             let next = (unit + 1) * per_unit;
             weights.chunks_exact(per_row).for_each(|row| fetch(&row[next.min(per_row)..(next + per_unit).min(per_row)]));
         }
@@ -178,7 +178,7 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
 ///
 /// # Safety
 /// As `quantized`.
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn step<F: Plain, U: Tile<F>, const H: usize, const G: usize, const T: usize, const ROWS: usize>(
     tiles: &[U; G],
@@ -258,8 +258,7 @@ impl<const ROWS: usize> Columns<ROWS> {
     }
 }
 
-/// With so many tokens there is time enough to fetch the next blocks of a strip while these are multiplied. Its rows are too many
-/// streams for the prefetcher of the CPU.
+/// What many tokens are where blocks are fetched.
 const FETCHED_TOKENS: usize = 16;
 
 /// Fetches blocks into the second cache.
@@ -268,17 +267,6 @@ const FETCHED_TOKENS: usize = 16;
 pub(in crate::kernels::x86_64) fn fetch<B>(blocks: &[B]) {
     for line in 0..size_of_val(blocks).div_ceil(64) {
         _mm_prefetch::<_MM_HINT_T1>(blocks.as_ptr().cast::<i8>().wrapping_add(64 * line));
-    }
-}
-
-/// Fetches the `part`-th `len` blocks of those that follow these: those of the next strip stand in one run.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn fetch_next<B>(strip: &[B], part: usize, len: usize) {
-    let bytes = len * size_of::<B>();
-    let next = strip.as_ptr_range().end.cast::<i8>().wrapping_add(part * bytes);
-    for line in 0..bytes.div_ceil(64) {
-        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line));
     }
 }
 
