@@ -71,12 +71,12 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &M
         }
         return;
     }
-    if args.tokens == 1 {
+    if args.tokens <= FEW_TOKENS {
         // SAFETY: the level is there.
         let mut tile = unsafe { U::new() };
         while row < args.rows {
             // SAFETY: the caller's promise.
-            row += unsafe { single::<F, U, H, I>(args, acts, row.min(args.rows - 16), &mut tile) };
+            row += unsafe { few::<F, U, H, I>(args, acts, row.min(args.rows - 16), &mut tile) };
         }
         return;
     }
@@ -95,29 +95,60 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &M
     }
 }
 
-/// [`quantized`] for sixteen rows and one token. Returns the number of rows.
+/// [`quantized`] for sixteen rows and few tokens: what is unpacked is multiplied at once. Returns the number of rows.
 ///
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn single<F: Plain, U: Tile<F>, const H: usize, const I: bool>(
+unsafe fn few<F: Plain, U: Tile<F>, const H: usize, const I: bool>(
     args: &MatmulArgs,
     acts: &[ActBlock],
     first: usize,
     tile: &mut U,
 ) -> usize {
+    let mut token = 0;
+    while token < args.tokens {
+        // SAFETY: the caller's promise.
+        token += unsafe {
+            match args.tokens - token {
+                4.. => strip_at_once::<F, U, 4, H, I>(args, acts, first, token, tile),
+                2.. => strip_at_once::<F, U, 2, H, I>(args, acts, first, token, tile),
+                _ => strip_at_once::<F, U, 1, H, I>(args, acts, first, token, tile),
+            }
+        };
+    }
+    16
+}
+
+/// [`few`] for T tokens; returns T.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn strip_at_once<F: Plain, U: Tile<F>, const T: usize, const H: usize, const I: bool>(
+    args: &MatmulArgs,
+    acts: &[ActBlock],
+    first: usize,
+    token: usize,
+    tile: &mut U,
+) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..16 * per_row];
     let rows = Rows::<F, I>::new(weights, per_row, weights.as_ptr_range().end);
-    let mut acc = _mm512_setzero_ps();
-    for (unit, act) in acts.iter().enumerate() {
+    let mut acc = [[_mm512_setzero_ps(); T]];
+    let units = acts.len() / args.tokens;
+    let acts: [_; T] = from_fn(|t| &acts[(token + t) * units..][..units]);
+    for unit in 0..units {
         let blocks = unit * per_unit..((unit + 1) * per_unit).min(per_row);
         // SAFETY: the level is there.
-        acc = unsafe { tile.multiply::<H, I>(&rows, blocks, act, acc) };
+        unsafe { tile.multiply::<T, H, I>(&rows, blocks, &acts.map(|acts| &acts[unit]), &mut acc) };
     }
-    // SAFETY: the caller's promise.
-    unsafe { Columns::<16> { window: args.out, first }.store(0, [acc]) };
-    16
+    let out = Columns::<16> { window: args.out, first };
+    for (t, acc) in acc[0].into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { out.store(token + t, [acc]) };
+    }
+    T
 }
 
 /// [`quantized`] for some rows: sixteen in each of G tiles, or one row that fills all lanes. Returns their number.
@@ -257,6 +288,9 @@ impl<const ROWS: usize> Columns<ROWS> {
         }
     }
 }
+
+/// So few tokens do not pay for storing unpacked weights.
+const FEW_TOKENS: usize = 4;
 
 /// What many tokens are where blocks are fetched.
 const FETCHED_TOKENS: usize = 16;

@@ -110,15 +110,15 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn multiply<const H: usize, const I: bool>(
+    unsafe fn multiply<const T: usize, const H: usize, const I: bool>(
         &mut self,
         rows: &Rows<F, I>,
         blocks: Range<usize>,
-        act: &ActBlock,
-        acc: __m512,
-    ) -> __m512 {
+        acts: &[&ActBlock; T],
+        acc: &mut PerOutput<__m512, 1, T>,
+    ) {
         // SAFETY: the level is there.
-        unsafe { self.plain.multiply::<H, I>(rows, blocks, act, acc) }
+        unsafe { self.plain.multiply::<T, H, I>(rows, blocks, acts, acc) };
     }
 }
 

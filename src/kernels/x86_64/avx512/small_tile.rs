@@ -72,20 +72,19 @@ impl<F: SmallFormat> Tile<F> for Small<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn multiply<const H: usize, const I: bool>(
+    unsafe fn multiply<const T: usize, const H: usize, const I: bool>(
         &mut self,
         rows: &Rows<F, I>,
         blocks: Range<usize>,
-        act: &ActBlock,
-        acc: __m512,
-    ) -> __m512 {
-        let (mut acc, sums) = ([[acc]], [sums_of_32::<H>(act)]);
+        acts: &[&ActBlock; T],
+        acc: &mut PerOutput<__m512, 1, T>,
+    ) {
+        let sums = acts.map(|act| sums_of_32::<H>(act));
         for (part, block) in blocks.enumerate() {
             // SAFETY: the level is there.
             let numbers = unsafe { F::numbers(&rows.column(block)) };
-            add::<F, 1, 1, H>([&numbers], &[act], &sums, part, &mut acc);
+            add::<F, 1, T, H>([&numbers], acts, &sums, part, acc);
         }
-        acc[0][0]
     }
 }
 

@@ -117,20 +117,19 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn multiply<const H: usize, const I: bool>(
+    unsafe fn multiply<const T: usize, const H: usize, const I: bool>(
         &mut self,
         rows: &Rows<F, I>,
         blocks: Range<usize>,
-        act: &ActBlock,
-        acc: __m512,
-    ) -> __m512 {
+        acts: &[&ActBlock; T],
+        acc: &mut PerOutput<__m512, 1, T>,
+    ) {
         let column = rows.column(blocks.start);
         // SAFETY: the level is there.
         unsafe { F::head(&column, &mut self.head) };
-        let (head, mut acc) = (&self.head, [[acc]]);
+        let head = &self.head;
         // SAFETY: the level is there.
-        add::<F, Quarter, 1, 1, H>(|_, quarter| unsafe { F::quarter(&column, head, quarter) }, [head], &[act], &mut acc);
-        acc[0][0]
+        add::<F, Quarter, 1, T, H>(|_, quarter| unsafe { F::quarter(&column, head, quarter) }, [head], acts, acc);
     }
 }
 

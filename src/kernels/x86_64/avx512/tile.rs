@@ -63,13 +63,13 @@ pub(in crate::kernels::x86_64) trait Tile<B>: Sized {
     ///
     /// # Safety
     /// The CPU has the level.
-    unsafe fn multiply<const H: usize, const I: bool>(
+    unsafe fn multiply<const T: usize, const H: usize, const I: bool>(
         &mut self,
         rows: &Rows<B, I>,
         blocks: Range<usize>,
-        act: &ActBlock,
-        acc: __m512,
-    ) -> __m512;
+        acts: &[&ActBlock; T],
+        acc: &mut PerOutput<__m512, 1, T>,
+    );
 }
 
 /// The first or second half of activations.
