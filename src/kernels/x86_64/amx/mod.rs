@@ -57,7 +57,7 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         matmul Super<2, 1>, matvec: Q6_K;
         matmul Super<2, 1>, vectors<false>: Q3_K IQ4_XS;
         matmul Super<1, 1>, vectors<false>: Q2_K Q8_K TQ1_0 TQ2_0;
-        matmul Small, matvec: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
+        matmul Small, vectors<false>: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
         interleaved Super<2, 0>, vectors<true>: Q4_K Q5_K;
         interleaved Super<2, 1>, vectors<true>: Q6_K;
         interleaved Small, vectors<true>: Q4_0 Q8_0;

@@ -34,7 +34,7 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     macro_rules! by_rows {
         ($($name:ident)*) => { $(kernels.matmul[Dtype::$name as usize] = Some(matvec::quantized::<quant::$name>);)* };
     }
-    by_rows! { Q4_K Q5_K Q6_K Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 }
+    by_rows! { Q4_K Q5_K Q6_K }
     // Several tokens by pairs, where there are some.
     macro_rules! by_pairs {
         ($($name:ident, $table:ident, $interleaved:literal, $other:expr;)*) => { $({
