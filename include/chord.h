@@ -596,9 +596,10 @@ chord_status chord_model_options_set_copy(chord_model_options *options,
                                           chord_error **err);
 
 /**
- * Copies the weights into huge pages of this process, in the background, tensor by tensor, while the file mapping serves: decoding
- * gets faster, and the process takes as much memory as the weights. Results do not change. Of no effect on a file that is copied
- * as a whole. The default is false: weights stay in the mapping, which processes share.
+ * Copies the weights into huge pages of this process, in the order that its instruction set reads fastest, in the background,
+ * tensor by tensor, while the file mapping serves: decoding gets faster, and the process takes as much memory as the
+ * weights. Results do not change. Of no effect on a file that is copied as a whole. The default is false: weights stay in the
+ * mapping, which processes share.
  */
 chord_status chord_model_options_set_resident(chord_model_options *options,
                                               bool resident,

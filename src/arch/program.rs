@@ -43,9 +43,9 @@ pub struct Product {
     pub bias: Option<Vec<f32>>,
     /// Multiplies the result.
     pub scale: f32,
-    /// Receives the result.
+    /// Receives the result; with `residual`, room for it.
     pub out: Register,
-    /// The result is added to this register, too.
+    /// The register that the result is added to.
     pub residual: Option<Register>,
 }
 

@@ -101,8 +101,8 @@ pub fn detect() -> Level {
     Level::ALL.iter().copied().rev().find(|level| level.available()).unwrap_or(Level::Scalar)
 }
 
-/// Whether vectors of integers are added by more units than multiply them. In processors of AMD they are, four beside two, so that an
-/// addition costs half of a multiplication; in those of Intel with two units for 512 bits, the same two do both.
+/// Whether vectors of integers are added by more units than multiply them. In processors of AMD they are, four beside two, so
+/// that an addition costs half of a multiplication; in those of Intel with two units for 512 bits, the same two do both.
 #[cfg(target_arch = "x86_64")]
 #[must_use]
 pub fn adds_cheaply() -> bool {

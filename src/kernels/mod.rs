@@ -275,8 +275,8 @@ impl Kernels {
         if self.interleaved[dtype as usize].is_some() { Layout::Interleaved } else { Layout::Rows }
     }
 
-    /// Whether products of so many tokens with weights of this type, in high precision, are faster with activations in pairs: what
-    /// these have to be made for.
+    /// Whether products of so many tokens with weights of this type, in high precision, are faster with activations in pairs:
+    /// what these have to be made for.
     #[must_use]
     pub fn pairs(&self, dtype: Dtype, tokens: usize) -> Option<u16> {
         Some(self.paired[dtype as usize]).filter(|&reach| reach > 0 && tokens >= PAIRED_TOKENS)

@@ -1,4 +1,5 @@
-//! One token: as in AVX2. What counts is how memory is read, and vectors of 32 bytes seldom reach over two lines.
+//! One token times super-blocks that stand row by row: as in AVX2. What counts is how memory is read, and eight rows are fewer
+//! streams than sixteen.
 
 use super::matmul;
 use super::tile::Tiled;

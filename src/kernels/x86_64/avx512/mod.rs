@@ -1,9 +1,9 @@
 //! AVX-512 F, BW, DQ, VL and VNNI: the same bits as scalar.
 //!
 //! Products put sixteen rows of weights side by side, one row per 32-bit lane (see `tile`), so that nothing is ever summed
-//! across a vector; of many tokens, those of K-quants in high precision do half of the multiplications (see `pair_tile`), and
-//! those of a single token are those of AVX2. Functions are safe inside the level; entering it through the
-//! table is what needs the CPU check.
+//! across a vector; weights may be interleaved so in memory. Of many tokens, products of K-quants in high precision do half
+//! of the multiplications (see `pair_tile`); those of a single one with K-quants row by row are those of AVX2. Functions are safe
+//! inside the level; entering it through the table is what needs the CPU check.
 
 mod attention;
 mod elementwise;

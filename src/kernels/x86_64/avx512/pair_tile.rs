@@ -1,8 +1,9 @@
 //! Super-blocks for products by pairs: Winograd's inner product (1968) halves the multiplications.
 //!
-//! `x * v + y * w = (x + w) * (y + v) - x * y - w * v`, of which the last two products depend on activations or weights alone. What
-//! one addition each makes of both factors are numbers of 16 bits, so one `vpdpwssd` does the work of four `vpdpbusd`, two for
-//! each half of the activations. Weights are multiplied with their sub-scales first, which saves multiplying sums by them.
+//! `x * v + y * w = (x + w) * (y + v) - x * y - w * v`, of which the last two products depend on activations or weights
+//! alone. What one addition each makes of both factors are numbers of 16 bits, so one `vpdpwssd` does the work of two `vpdpbusd`,
+//! one for each half of the activations. Weights are multiplied with their sub-scales first, which saves multiplying sums by
+//! them.
 //!
 //! All sums are modulo 2^32. That the result is below, and its parts H and L so small that `fma(H, 256, L)` only rounds
 //! their sum, has to be known beforehand (see [`PairBlock::fits`]); blocks of which it is not are multiplied as ever.

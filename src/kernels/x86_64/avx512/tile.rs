@@ -1,6 +1,6 @@
 //! Sixteen rows of weights, up to 256 deep, side by side: 32-bit lane r of every vector belongs to row r.
 //!
-//! Many tokens share a tile that is unpacked once; a single one multiplies weights as they are unpacked. Activations are
+//! Many tokens share a tile that is unpacked once; few multiply weights as they are unpacked. Activations are
 //! broadcast, so partial sums stay in their lanes: integers are never summed across a vector, and the f32 steps of sixteen
 //! rows are single instructions.
 //!
