@@ -148,22 +148,25 @@ fn floats() {
 #[test]
 fn resident_weights() {
     let files = [("tiny", "Q4_K_M"), ("tiny", "Q5_K"), ("tiny", "Q6_K"), ("odd", "Q4_0"), ("odd", "Q8_0"), ("odd", "F16")];
-    for (level, (shape, types)) in
-        Level::ALL.iter().filter(|level| level.available()).flat_map(|&level| files.map(|file| (level, file)))
-    {
-        let path = common::synthetic_model(shape, types);
-        let what = format!("{level} {shape} {types}");
-        let tokens = &prompt(&open(&path, level, 2, Precision::High))[..70];
+    let files = files.map(|(shape, types)| common::synthetic_model(shape, types));
+    // Experts, and products of single heads.
+    let kinds = KINDS.iter().filter(|kind| matches!(kind.architecture, "gpt-oss" | "deepseek2")).map(|kind| kind.model(512));
+    let files: Vec<_> = files.into_iter().chain(kinds).collect();
+    let levels = Level::ALL.iter().filter(|level| level.available());
+    for (&level, path) in levels.flat_map(|level| files.iter().map(move |path| (level, path))) {
+        let what = format!("{level} {}", path.display());
+        let tokens = &prompt(&open(path, level, 2, Precision::High))[..70];
         let batches = |model: &Arc<Model>| [1, 3, 64].map(|batch| logits(model, batch, tokens));
-        let want = batches(&open(&path, level, 2, Precision::High));
+        let want = batches(&open(path, level, 2, Precision::High));
         let mut options = ModelOptions::default();
         options.set_cpu_level(level.name()).unwrap();
         options.set_resident(true);
         let began = Instant::now();
-        let model = Model::open(&path, &options).unwrap();
+        let model = Model::open(path, &options).unwrap();
         let tied = model.file().tensor("output.weight").is_none();
         let moves = |name: &str| tied || name != "token_embd.weight";
-        let weights = || model.file().tensors().iter().filter(|tensor| tensor.dims.len() > 1 && moves(&tensor.name));
+        let multiplied = |name: &str| name.ends_with(".weight") && moves(name);
+        let weights = || model.file().tensors().iter().filter(|tensor| tensor.dims.len() > 1 && multiplied(&tensor.name));
         let all: usize = weights().map(|tensor| tensor.len).sum();
         // While they move, and when they have.
         assert!(batches(&model) == want, "{what}");
@@ -180,7 +183,7 @@ fn resident_weights() {
             assert_eq!(model.file().resident(tensor).map(|(_, layout)| layout), Some(layout), "{what} {}", tensor.name);
         }
         // Closing does not wait for the rest.
-        drop(Model::open(&path, &options).unwrap());
+        drop(Model::open(path, &options).unwrap());
     }
 }
 

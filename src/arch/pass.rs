@@ -224,7 +224,7 @@ impl Pass<'_> {
             }
             Op::PerHead { weights, heads, x, out } => {
                 let args = PerHeadArgs {
-                    weights: weights.plain(file),
+                    weights: weights.weights(file),
                     heads: *heads,
                     x: (all(&x.register), x.head, x.offset),
                     out: (all(&out.register), out.head, out.offset),

@@ -77,7 +77,7 @@ impl Stacked {
     /// The matrices with their bytes.
     #[must_use]
     pub fn stack<'a>(&'a self, file: &'a File) -> Stack<'a> {
-        Stack { weights: self.matrix.plain(file), scales: self.scales.as_deref(), bias: self.bias.as_deref() }
+        Stack { weights: self.matrix.weights(file), scales: self.scales.as_deref(), bias: self.bias.as_deref() }
     }
 }
 
@@ -385,6 +385,20 @@ impl Op {
             Op::Linear { products, .. } => products.iter().map(|product| &product.matrix).collect(),
             Op::Logits { table, .. } => vec![table],
             _ => Vec::new(),
+        }
+    }
+
+    /// All matrices that it multiplies by, also those of which a token needs a part, and how many rows of each are multiplied
+    /// together.
+    pub fn weights(&self) -> Vec<(&Matrix, usize)> {
+        match self {
+            Op::Experts { experts, .. } => {
+                let Experts { gate, up, down, router, .. } = &**experts;
+                let stacks = gate.iter().chain([up, down]).map(|stack| &stack.matrix);
+                stacks.map(|matrix| (matrix, matrix.rows / router.experts)).collect()
+            }
+            Op::PerHead { weights, heads, .. } => vec![(weights, weights.rows / heads)],
+            _ => self.matrices().into_iter().map(|matrix| (matrix, matrix.rows)).collect(),
         }
     }
 }

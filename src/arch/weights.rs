@@ -24,7 +24,7 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// The matrix with its bytes, for products with all of it.
+    /// The matrix with its bytes, for products.
     #[must_use]
     pub fn weights<'a>(&self, file: &'a File) -> Weights<'a> {
         self.cut(file.resident(&self.tensor).unwrap_or_else(|| (file.data(&self.tensor), Layout::Rows)))
@@ -44,10 +44,10 @@ impl Matrix {
         Weights { dtype: self.tensor.dtype, bytes, layout, rows: self.rows, depth: self.depth, scale: self.scale }
     }
 
-    /// Whether interleaving all rows of the tensor leaves those of the matrix together.
+    /// Whether interleaving all rows of the tensor leaves every `rows` of the matrix together.
     #[must_use]
-    pub fn is_whole_groups(&self) -> bool {
-        [self.first, self.rows, self.total].iter().all(|rows| rows.is_multiple_of(INTERLEAVED_ROWS))
+    pub fn is_whole_groups(&self, rows: usize) -> bool {
+        [self.first, rows, self.total].iter().all(|rows| rows.is_multiple_of(INTERLEAVED_ROWS))
     }
 
     /// The tensor that it is, or is a part of.

@@ -60,6 +60,6 @@ impl Footprint {
 
 /// The tensors that a resident model copies, each once.
 fn resident(program: &Program) -> BTreeMap<&str, &TensorInfo> {
-    let matrices = program.ops.iter().flat_map(Op::matrices);
-    matrices.map(|matrix| (matrix.tensor().name.as_str(), matrix.tensor())).collect()
+    let matrices = program.ops.iter().flat_map(Op::weights);
+    matrices.map(|(matrix, _)| (matrix.tensor().name.as_str(), matrix.tensor())).collect()
 }

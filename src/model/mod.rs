@@ -264,12 +264,12 @@ impl Model {
 /// thread of ours.
 fn load(file: &File, engine: &Engine, options: &ModelOptions, opening: &Opening) -> Result<Option<Background>> {
     let (mut tensors, mut cut) = (Vec::new(), Vec::new());
-    let matrices = || engine.program.ops.iter().flat_map(Op::matrices);
-    for matrix in matrices().filter(|matrix| !matrix.is_whole_groups()) {
+    let matrices = || engine.program.ops.iter().flat_map(Op::weights);
+    for (matrix, _) in matrices().filter(|(matrix, rows)| !matrix.is_whole_groups(*rows)) {
         cut.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
         cut.push(&matrix.tensor().name);
     }
-    for tensor in matrices().map(|matrix| matrix.tensor()) {
+    for tensor in matrices().map(|(matrix, _)| matrix.tensor()) {
         let layout = if cut.contains(&&tensor.name) { Layout::Rows } else { engine.kernels.layout(tensor.dtype) };
         tensors.try_reserve(1).map_err(|_| Error::OutOfMemory)?;
         tensors.push((tensor.clone(), layout));
