@@ -84,7 +84,9 @@ impl Stacked {
 impl Experts {
     fn shape(&self) -> ExpertsShape {
         let Router { experts, used, .. } = self.router;
-        ExpertsShape { experts, used, width: self.up.matrix.depth, hidden: self.down.matrix.depth }
+        // See `Program::on`.
+        let paired = false;
+        ExpertsShape { experts, used, width: self.up.matrix.depth, hidden: self.down.matrix.depth, paired }
     }
 }
 
@@ -516,10 +518,12 @@ impl Program {
 
     /// The program as it runs on these kernels.
     pub(super) fn on(self, kernels: &Kernels, precision: Precision) -> Program {
-        let mut matrices = self.ops.iter().flat_map(Op::matrices);
-        let paired =
-            precision == Precision::High && matrices.any(|matrix| kernels.pairs(matrix.tensor().dtype, usize::MAX).is_some());
-        Program { linear: LinearShape { paired, unit_rows: kernels.portion().rows, ..self.linear }, ..self }
+        let pairs = |matrix: &Matrix| precision == Precision::High && kernels.pairs(matrix.tensor().dtype, usize::MAX).is_some();
+        let paired = self.ops.iter().flat_map(Op::matrices).any(pairs);
+        let of_experts = self.ops.iter().filter(|op| matches!(op, Op::Experts { .. })).flat_map(Op::weights);
+        let experts_paired = of_experts.map(|(matrix, _)| matrix).any(pairs);
+        let experts = self.experts.into_iter().map(|shape| ExpertsShape { paired: experts_paired, ..shape }).collect();
+        Program { linear: LinearShape { paired, unit_rows: kernels.portion().rows, ..self.linear }, experts, ..self }
     }
 
     /// Room for an embedding of up to `context` tokens, of length 1 if so wished; `None` in place of the pooling: what the

@@ -4,8 +4,8 @@ use super::linear::{Cut, multiply};
 use super::route::{Pick, Router};
 use super::{Machine, Shared, Weights};
 use crate::error::Result;
-use crate::kernels::{Activation, Input, MatmulArgs};
-use crate::quant::{ActBlock, BLOCK};
+use crate::kernels::{Activation, Input, MatmulArgs, PAIRED_TOKENS};
+use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
 use crate::tensor::{Buffer, Memory};
 
 /// One matrix of each expert, one below the other.
@@ -52,6 +52,8 @@ pub struct ExpertsShape {
     pub width: usize,
     /// Width of the hidden layer.
     pub hidden: usize,
+    /// Whether some product takes activations in pairs.
+    pub paired: bool,
 }
 
 /// A token at one of its experts.
@@ -82,6 +84,8 @@ pub struct ExpertsScratch {
     next: Vec<u32>,
     runs: Vec<Run>,
     blocks: Vec<ActBlock>,
+    /// The same in pairs, for experts of many tokens.
+    pairs: Vec<PairBlock>,
     gate: Buffer<f32>,
     up: Buffer<f32>,
     /// Inputs of products with float weights, and results.
@@ -101,15 +105,17 @@ impl ExpertsScratch {
         layers: impl Iterator<Item = ExpertsShape>,
         batch: usize,
     ) -> Result<ExpertsScratch> {
-        let none = ExpertsShape { experts: 0, used: 0, width: 0, hidden: 0 };
-        let ExpertsShape { experts, used, width, hidden } = layers.fold(none, |a, b| ExpertsShape {
+        let none = ExpertsShape { experts: 0, used: 0, width: 0, hidden: 0, paired: false };
+        let ExpertsShape { experts, used, width, hidden, paired } = layers.fold(none, |a, b| ExpertsShape {
             experts: a.experts.max(b.experts),
             used: a.used.max(b.used),
             width: a.width.max(b.width),
             hidden: a.hidden.max(b.hidden),
+            paired: a.paired || b.paired,
         });
         // As many visits at a time as there are tokens: memory does not grow with the experts of a token.
         let capacity = if used > 0 { batch.max(used) } else { 0 };
+        let blocks = capacity * width.max(hidden).div_ceil(BLOCK);
         Ok(ExpertsScratch {
             scores: memory.buffer(threads * experts)?,
             picks: memory.vec(batch * used, Pick::default())?,
@@ -117,7 +123,8 @@ impl ExpertsScratch {
             places: memory.vec(batch * used, 0)?,
             next: memory.vec(experts, 0)?,
             runs: memory.room(experts)?,
-            blocks: memory.vec(capacity * width.max(hidden).div_ceil(BLOCK), ActBlock::ZERO)?,
+            blocks: memory.vec(blocks, ActBlock::ZERO)?,
+            pairs: memory.vec(if paired && batch >= PAIRED_TOKENS { blocks } else { 0 }, PairBlock::ZERO)?,
             gate: memory.buffer(capacity * hidden)?,
             up: memory.buffer(capacity * hidden)?,
             rows: memory.buffer(capacity * width)?,
@@ -180,15 +187,26 @@ pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch
     for first in (0..visits).step_by(scratch.capacity) {
         let count = scratch.capacity.min(visits - first);
         scratch.cut(first, count);
-        let ExpertsScratch { picks, visits, places, runs, blocks, gate: gates, up: ups, rows, .. } = &mut *scratch;
+        let ExpertsScratch { picks, visits, places, runs, blocks, pairs, gate: gates, up: ups, rows, .. } = &mut *scratch;
         let (visits, runs) = (&visits[first..first + count], runs.as_slice());
+        // Only experts of many tokens are multiplied by pairs.
+        let many = |visit: usize| {
+            let run = runs.partition_point(|run| run.first + run.count <= visit);
+            runs.get(run).is_some_and(|run| run.count >= PAIRED_TOKENS)
+        };
+        let can_pair = machine.precision == Precision::High && !pairs.is_empty();
+        let reach = |stacks: &[Option<Stack>]| {
+            let reaches = stacks.iter().flatten().filter_map(|stack| machine.kernels.pairs(stack.weights.dtype, usize::MAX));
+            reaches.max().filter(|_| can_pair)
+        };
 
         // The inputs, in the order of visits.
         let into = [gate, Some(up)];
         let float = into.iter().flatten().any(|stack| stack.weights.is_float());
         let quantized = into.iter().flatten().any(|stack| !stack.weights.is_float());
         let per_row = width.div_ceil(BLOCK);
-        let (shared_blocks, shared_rows) = (Shared::new(blocks), Shared::new(rows));
+        let paired = reach(&into);
+        let (shared_blocks, shared_pairs, shared_rows) = (Shared::new(blocks), Shared::new(pairs), Shared::new(rows));
         machine.run(count, count * width, &|_, visit| {
             let token = visits[visit].token as usize;
             let x = &x[token * width..(token + 1) * width];
@@ -200,13 +218,19 @@ pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch
             if quantized {
                 machine.kernels.quantize(x, blocks, machine.precision);
             }
+            if let Some(reach) = paired.filter(|_| many(visit)) {
+                // SAFETY: as above.
+                machine.kernels.pair(blocks, unsafe { shared_pairs.part(visit * per_row, per_row) }, reach);
+            }
         });
         let stacks = [gate.map(|gate| (gate, Shared::new(gates))), Some((up, Shared::new(ups)))];
-        products(machine, &stacks, router.experts, runs, &blocks[..count * per_row], &rows[..count * width]);
+        let pairs_made = if paired.is_some() { &pairs[..count * per_row] } else { &[] };
+        products(machine, &stacks, router.experts, runs, (&blocks[..count * per_row], pairs_made, &rows[..count * width]));
 
         let per_row = hidden.div_ceil(BLOCK);
         let (middle, gated) = if gate.is_some() { (&mut *gates, Some(&*ups)) } else { (&mut *ups, None) };
-        let (shared_blocks, shared_middle) = (Shared::new(blocks), Shared::new(middle));
+        let paired = reach(&[Some(down)]);
+        let (shared_blocks, shared_pairs, shared_middle) = (Shared::new(blocks), Shared::new(pairs), Shared::new(middle));
         machine.run(count, 4 * count * hidden, &|_, visit| {
             // SAFETY: as above.
             let (row, blocks) =
@@ -218,9 +242,14 @@ pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch
             if !down.weights.is_float() {
                 machine.kernels.quantize(row, blocks, machine.precision);
             }
+            if let Some(reach) = paired.filter(|_| many(visit)) {
+                // SAFETY: as above.
+                machine.kernels.pair(blocks, unsafe { shared_pairs.part(visit * per_row, per_row) }, reach);
+            }
         });
         let stacks = [Some((down, Shared::new(rows)))];
-        products(machine, &stacks, router.experts, runs, &blocks[..count * per_row], &middle[..count * hidden]);
+        let pairs_made = if paired.is_some() { &pairs[..count * per_row] } else { &[] };
+        products(machine, &stacks, router.experts, runs, (&blocks[..count * per_row], pairs_made, &middle[..count * hidden]));
 
         machine.run(tokens, count * width, &|_, token| {
             // SAFETY: one row per unit.
@@ -235,14 +264,14 @@ pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch
     }
 }
 
-/// Multiplies the rows of every run with its expert's matrix of every stack.
+/// Multiplies the rows of every run, given as blocks, in pairs where that was possible, or as floats, with its expert's matrix of
+/// every stack.
 fn products<const N: usize>(
     machine: Machine,
     stacks: &[Option<(Stack, Shared<f32>)>; N],
     experts: usize,
     runs: &[Run],
-    blocks: &[ActBlock],
-    rows: &[f32],
+    (blocks, pairs, rows): (&[ActBlock], &[PairBlock], &[f32]),
 ) {
     let Some((first, _)) = stacks.iter().flatten().next() else { return };
     let (total, depth) = (first.weights.rows / experts, first.weights.depth);
@@ -257,15 +286,17 @@ fn products<const N: usize>(
         let (first, part) = cut.unit(unit % units);
         let weights = stack.weights.part(run.expert * total + first, part);
         let visits = run.first..run.first + run.count;
+        let per_row = depth.div_ceil(BLOCK);
+        let own = visits.start * per_row..visits.end * per_row;
         let input = if weights.is_float() {
             Input::Float(&rows[visits.start * depth..visits.end * depth])
         } else {
-            let per_row = depth.div_ceil(BLOCK);
-            Input::Quantized(&blocks[visits.start * per_row..visits.end * per_row], machine.precision)
+            Input::Quantized(&blocks[own.clone()], machine.precision)
         };
+        let pairs = machine.kernels.pairs(weights.dtype, run.count).and_then(|_| pairs.get(own)).unwrap_or(&[]);
         let window = out.window(run.first * total + first, total);
         let (layout, tokens) = (weights.layout, run.count);
-        let args = MatmulArgs { weights: weights.bytes, layout, rows: part, depth, tokens, input, pairs: &[], out: window };
+        let args = MatmulArgs { weights: weights.bytes, layout, rows: part, depth, tokens, input, pairs, out: window };
         // SAFETY: `out` holds a row of `total` per visit, and these columns of these rows belong to this unit alone.
         unsafe { multiply(machine, weights.dtype, &args) };
         if stack.scales.is_none() && stack.bias.is_none() {
