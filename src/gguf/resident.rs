@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes between two looks at whether to stop.
-const STRIDE: usize = 4 << 20;
+const STRIDE: usize = 1 << 20;
 
 /// A copy of a tensor.
 pub(super) struct Resident {
@@ -34,9 +34,10 @@ impl File {
         let data = self.data(tensor);
         let mut bytes = Buffer::new(data.len())?;
         let rows: usize = tensor.dims.iter().skip(1).map(|&dim| dim as usize).product();
+        let group = (data.len() / (rows / INTERLEAVED_ROWS).max(1)).max(1);
         let step = match layout {
             Layout::Rows => STRIDE,
-            Layout::Interleaved => data.len() / (rows / INTERLEAVED_ROWS),
+            Layout::Interleaved => STRIDE.next_multiple_of(group),
         };
         for (to, from) in bytes.chunks_mut(step).zip(data.chunks(step)) {
             if stop.load(Ordering::Relaxed) {
@@ -45,7 +46,10 @@ impl File {
             self.check()?;
             match layout {
                 Layout::Rows => to.copy_from_slice(from),
-                Layout::Interleaved => interleave(tensor.dtype, from, to),
+                Layout::Interleaved => {
+                    let groups = to.chunks_mut(group).zip(from.chunks(group));
+                    groups.for_each(|(to, from)| interleave(tensor.dtype, from, to));
+                }
             }
         }
         // Another thread may have been faster; its copy is as good.
