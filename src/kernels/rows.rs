@@ -52,6 +52,7 @@ impl<B, const LANES: usize, const INTERLEAVED: bool> Column<'_, B, LANES, INTERL
 
     /// Interleaved: where the bytes from `offset` on of all rows are, of each piece those of one row after those of another;
     /// `LANES * len` bytes are readable.
+    #[cfg(target_arch = "x86_64")]
     #[inline]
     pub fn interleaved(&self, offset: usize, len: usize) -> Option<*const u8> {
         assert!(offset + len <= size_of::<B>());
