@@ -35,8 +35,8 @@ pub(in crate::kernels::x86_64) type Run = [__m512i; 4];
 /// How far ahead of what is read interleaved blocks are fetched, in bytes.
 const AHEAD: usize = 8 << 10;
 
-/// Fetches bytes that will be read soon into the second cache: as evenly as others are read, which is faster by a third than
-/// many at once.
+/// Fetches bytes that will be read soon into the second cache: as evenly as others are read, which is faster by a fifth (Q4_K) to
+/// two fifths (Q6_K) than many at once.
 #[inline]
 fn fetch_evenly(bytes: *const u8, lines: usize) {
     for line in 0..lines {
