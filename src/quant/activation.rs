@@ -50,52 +50,62 @@ pub struct PairBlock {
     /// as bytes stand when four weights become two times two. Before that, the first and second of four are neighbours, and the
     /// third and fourth.
     pub q: [i16; BLOCK],
-    /// Sums of 32 high halves, then low ones, the second and third of every four exchanged.
-    pub sums: [[i16; BLOCK / 32]; 2],
+    /// Sums of 32 activations as digits to the base 256, the greatest first, each with a sign.
+    pub sums: [[i8; BLOCK / 32]; 3],
     /// Minus the sum of the products of neighbours, modulo 2^32.
     pub start: i32,
     /// Sum of all activations.
     pub sum: i32,
     /// As in [`ActBlock`].
     pub scale: f32,
-    /// Length of all activations as a vector, then of their low halves, rounded up; infinite where `apart` cannot hold all that
-    /// are too great.
-    pub length: [f32; 2],
-    /// Magnitudes of their sums, rounded up.
-    pub shift: [f32; 2],
+    /// What weights may make of the activations, for [`PairBlock::fits`]: by their length as a vector; infinite where `apart`
+    /// cannot hold all that are too great.
+    pub length: f32,
+    /// By the magnitude of their sum.
+    pub shift: f32,
     /// Activations that are too great for `q`, which has 0 there: each in its place of two numbers of 16 bits. After the last
     /// one, zeros.
     pub apart: [i32; PairBlock::APART],
     /// Where these two stand in `q`, counted in twos.
-    pub place: [u8; PairBlock::APART],
+    pub place: [u16; PairBlock::APART],
 }
 
 impl PairBlock {
     /// How many activations can be apart.
-    pub const APART: usize = 8;
+    pub const APART: usize = 4;
     /// A block of zeros.
     pub const ZERO: PairBlock = PairBlock {
         q: [0; BLOCK],
-        sums: [[0; BLOCK / 32]; 2],
+        sums: [[0; BLOCK / 32]; 3],
         start: 0,
         sum: 0,
         scale: 0.0,
-        length: [0.0; 2],
-        shift: [0.0; 2],
+        length: 0.0,
+        shift: 0.0,
         apart: [0; PairBlock::APART],
         place: [0; PairBlock::APART],
     };
 
     /// Whether products are as small as they have to be, by the inequality of Cauchy and Schwarz: of 256 weights times sub-scales
-    /// with at most this magnitude of their mean, and at most this length as a vector when the mean is taken off.
+    /// with at most this magnitude of their mean, and at most this length as a vector when the mean is taken off. The products
+    /// of all blocks are, if they are for the greatest `shift` and the greatest `length`.
     #[inline]
     #[must_use]
-    pub fn fits(&self, mean: f32, length: f32) -> bool {
-        /// What rounding may make of the sums below is less than is missing here.
-        const SAFE: f32 = 1.0 - 1.0 / 16384.0;
-        const PRODUCT: f32 = 2_147_483_648.0 * SAFE;
-        const LOW: f32 = 16_777_216.0 * SAFE;
-        let product = |i: usize| mean * self.shift[i] + length * self.length[i];
-        product(0) <= PRODUCT && product(1) <= LOW
+    pub fn fits(shift: f32, length: f32, weights_mean: f32, weights_length: f32) -> bool {
+        weights_mean * shift + weights_length * length <= 1.0
+    }
+
+    /// Sets `length` and `shift`, given the squares of the lengths and the sums of the high and of the low halves.
+    ///
+    /// The products of 256 weights have to be below 2^31, those with the low halves alone at most 2^24.
+    pub(crate) fn set_limits(&mut self, squares: [i32; 2], sums: [i32; 2]) {
+        /// What rounding makes of all this is less.
+        const UP: f32 = 1.0 + 1.0 / 8192.0;
+        const PRODUCT: f32 = UP / 2_147_483_648.0;
+        const LOW: f32 = UP / 16_777_216.0;
+        let [high, low] = squares.map(|squares| (squares as f32).sqrt());
+        self.length = (PRODUCT * (256.0 * high + low)).max(LOW * low);
+        let [sum, low] = [256 * sums[0] + sums[1], sums[1]].map(|sum| sum.unsigned_abs() as f32);
+        self.shift = (PRODUCT * sum).max(LOW * low);
     }
 }

@@ -165,10 +165,16 @@ fn products_run_by_pairs() {
             let input = Input::Quantized(&blocks, Precision::High);
             let (want, mut pairs) =
                 (product.compute(&kernels, input, &[]), paired(&kernels, &blocks, kernels.paired[dtype as usize]));
+            let different = |pairs: &[PairBlock]| {
+                let got = product.compute(&kernels, input, pairs);
+                got.iter().zip(&want).filter(|(got, want)| got != want).count()
+            };
             pairs.iter_mut().for_each(|pair| pair.start = pair.start.wrapping_add(1 << 20));
-            let wrong = product.compute(&kernels, input, &pairs);
-            assert!(wrong.iter().zip(&want).all(|(wrong, want)| wrong != want), "{} {dtype}: without pairs", kernels.level);
-            pairs.iter_mut().for_each(|pair| pair.length = [f32::INFINITY; 2]);
+            // Levels may multiply some tokens without pairs.
+            assert!(different(&pairs) > want.len() / 2, "{} {dtype}: without pairs", kernels.level);
+            pairs.iter_mut().for_each(|pair| pair.scale *= 2.0);
+            assert_eq!(different(&pairs), want.len(), "{} {dtype}: without the blocks of pairs", kernels.level);
+            pairs.iter_mut().for_each(|pair| pair.length = f32::INFINITY);
             assert_same(&product.compute(&kernels, input, &pairs), &want, &format!("{} {dtype}", kernels.level));
             eprintln!("{} {dtype} by pairs", kernels.level);
         }
@@ -180,7 +186,7 @@ fn products_run_by_pairs() {
 fn pairs_keep_what_they_promise() {
     let (scalar, levels) = levels();
     let mut random = Random::new(13);
-    for great in [0, 1, 2, 7, 8, 9, 100, 256] {
+    for great in [0, 1, 2, 3, 4, 5, 100, 256] {
         let mut x = random.normals(BLOCK);
         x[..great].iter_mut().enumerate().for_each(|(i, x)| *x = if i % 3 == 0 { -9.0 } else { 9.0 });
         x.rotate_right(great / 2 + 77);
@@ -191,7 +197,7 @@ fn pairs_keep_what_they_promise() {
         let q: Vec<i64> = (0..BLOCK).map(|k| 256 * i64::from(block.hi[k]) + i64::from(block.lo[k])).collect();
         assert_eq!(i64::from(pair.sum), q.iter().sum::<i64>());
         if great > PairBlock::APART {
-            assert!(!pair.fits(1.0, 1.0), "{great} great numbers");
+            assert!(!PairBlock::fits(pair.shift, pair.length, 1.0, 1.0), "{great} great numbers");
             continue;
         }
         let mut again = pair.q.map(i64::from);
@@ -203,9 +209,9 @@ fn pairs_keep_what_they_promise() {
         }
         again.as_chunks_mut::<4>().0.iter_mut().for_each(|four| four.swap(1, 2));
         assert_eq!(again[..], q, "{great} great numbers");
-        for (h, half) in [&block.hi, &block.lo].into_iter().enumerate() {
-            let sums = [0, 2, 1, 3, 4, 6, 5, 7].map(|i| half[32 * i..][..32].iter().map(|&q| i16::from(q)).sum::<i16>());
-            assert_eq!(pair.sums[h], sums);
+        for (i, q) in q.chunks_exact(32).enumerate() {
+            let sum = pair.sums.iter().fold(0, |sum, digits| 256 * sum + i64::from(digits[i]));
+            assert_eq!(sum, q.iter().sum::<i64>());
         }
         // For the worst weights there are: they point where the activations or their low halves do, and their mean adds to it.
         let halves = [q.clone(), block.lo.iter().map(|&lo| i64::from(lo)).collect()];
@@ -216,10 +222,10 @@ fn pairs_keep_what_they_promise() {
                 let reached = worst.map(|(most, shift)| mean * shift + length * most);
                 reached[0] < part * 2f64.powi(31) && reached[1] <= part * 2f64.powi(24)
             };
-            let fits = pair.fits(mean as f32, length as f32);
-            // Halves of which the lengths are added are a little longer than the whole.
+            let fits = PairBlock::fits(pair.shift, pair.length, mean as f32, length as f32);
+            // Halves whose lengths are added are longer than the whole, and the greater of two limits counts for both.
             assert!(!fits || within(1.0), "{great}: {mean} {length}");
-            assert!(fits || !within(0.98), "{great}: {mean} {length}");
+            assert!(fits || !within(0.49), "{great}: {mean} {length}");
             fitted += usize::from(fits);
         }
         assert!((1..1000).contains(&fitted), "{great}: {fitted}");

@@ -24,17 +24,20 @@ pub(in crate::kernels) fn pair(blocks: &[ActBlock], pairs: &mut [PairBlock], rea
 
 /// Sets all but the activations, given the sums of the squares of both halves.
 pub(in crate::kernels) fn finish(block: &ActBlock, pair: &mut PairBlock, squares: [i32; 2], start: i32) {
-    /// More than is lost by rounding.
-    const UP: f32 = 1.0 + 1.0 / 65536.0;
-    let [high, low] = squares.map(|squares| (squares as f32).sqrt());
-    let [high_sum, low_sum] = [&block.hi_sum, &block.lo_sum].map(|sums| sums.iter().map(|&sum| i32::from(sum)).sum::<i32>());
-    pair.sum = 256 * high_sum + low_sum;
-    pair.sums = [&block.hi_sum, &block.lo_sum].map(|sums| [0, 2, 1, 3, 4, 6, 5, 7].map(|i| sums[2 * i] + sums[2 * i + 1]));
+    let sums = [&block.hi_sum, &block.lo_sum].map(|sums| sums.iter().map(|&sum| i32::from(sum)).sum::<i32>());
+    pair.set_limits(squares, sums);
+    pair.sum = 256 * sums[0] + sums[1];
+    for i in 0..BLOCK / 32 {
+        let [high, low] = [&block.hi_sum, &block.lo_sum].map(|sums| i32::from(sums[2 * i]) + i32::from(sums[2 * i + 1]));
+        let mut rest = 256 * high + low;
+        for digits in pair.sums.iter_mut().rev() {
+            digits[i] = rest as i8;
+            rest = (rest - i32::from(digits[i])) >> 8;
+        }
+    }
     pair.start = start;
     pair.scale = block.scale;
-    pair.length = [256.0 * high + low, low].map(|length| UP * length);
-    pair.shift = [pair.sum, low_sum].map(|sum| UP * sum.unsigned_abs() as f32);
-    (pair.apart, pair.place) = ([0; PairBlock::APART], [0; PairBlock::APART]);
+    (pair.apart, pair.place) = (PairBlock::ZERO.apart, PairBlock::ZERO.place);
 }
 
 /// Moves the activations that are too great, a bit for each, out of `q`.
@@ -43,12 +46,12 @@ pub(in crate::kernels) fn set_apart(pair: &mut PairBlock, great: [u32; BLOCK / 3
     for (run, mut bits) in great.into_iter().enumerate() {
         while bits != 0 {
             if count == PairBlock::APART {
-                pair.length = [f32::INFINITY; 2];
+                pair.length = f32::INFINITY;
                 return;
             }
             let k = 32 * run + bits.trailing_zeros() as usize;
             let q = std::mem::take(&mut pair.q[k]);
-            (pair.apart[count], pair.place[count]) = (i32::from(q as u16) << (k % 2 * 16), (k / 2) as u8);
+            (pair.apart[count], pair.place[count]) = (i32::from(q as u16) << (k % 2 * 16), (k / 2) as u16);
             (count, bits) = (count + 1, bits & (bits - 1));
         }
     }

@@ -219,10 +219,7 @@ unsafe fn step<F: Plain, U: Tile<F>, const H: usize, const G: usize, const T: us
     token: usize,
     out: &Columns<ROWS>,
 ) -> usize {
-    let acts = Acts {
-        blocks: from_fn(|t| &acts[(token + t) * stride]),
-        pairs: (!pairs.is_empty()).then(|| from_fn(|t| &pairs[(token + t) * stride])),
-    };
+    let acts = Acts { blocks: &acts[token * stride..], pairs: pairs.get(token * stride..).unwrap_or(&[]), stride };
     let mut acc = [[_mm512_setzero_ps(); T]; G];
     // SAFETY: the caller's promise.
     unsafe {

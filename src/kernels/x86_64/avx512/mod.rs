@@ -11,6 +11,7 @@ pub(super) mod lanes;
 pub(super) mod matmul;
 pub(super) mod matvec;
 mod pair;
+mod pair_step;
 mod pair_tile;
 mod small_blocks;
 pub(super) mod small_tile;

@@ -9,7 +9,8 @@
 //! their sum, has to be known beforehand (see [`PairBlock::fits`]); blocks of which it is not are multiplied as ever.
 
 use super::lanes::{Rows, broadcast};
-use super::super_tile::{Super, SuperFormat, subtract_minima};
+use super::pair_step;
+use super::super_tile::{self, Head, Quarter, Super, SuperFormat};
 use super::tile::{Acts, PerOutput, Tile};
 use crate::quant::{ActBlock, BLOCK, PairBlock};
 use std::arch::x86_64::*;
@@ -30,6 +31,8 @@ pub(in crate::kernels::x86_64) struct Pairs<F> {
     weights: [[__m512i; 2]; BLOCK / 4],
     /// Minus the sum of the products of neighbours.
     start: __m512i,
+    /// Sub-minima, four to a lane.
+    mins: [__m512i; 2],
     /// The greatest magnitude of the mean of a row.
     mean: f32,
     /// The greatest length of a row as a vector, its mean taken off.
@@ -46,7 +49,9 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
         const { assert!(F::SUB < BLOCK && (F::SUB_MINS == 0 || F::SUB_MINS == 8)) };
         let none = _mm512_setzero_si512();
         // SAFETY: the level is there.
-        Pairs { weights: [[none; 2]; BLOCK / 4], start: none, mean: 0.0, length: 0.0, plain: unsafe { Super::new() } }
+        let plain = unsafe { Super::new() };
+        let (weights, mins) = ([[none; 2]; BLOCK / 4], [none; 2]);
+        Pairs { weights, start: none, mins, mean: 0.0, length: 0.0, plain }
     }
 
     #[inline]
@@ -74,6 +79,9 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
                 }
             }
         }
+        let two =
+            |i: usize| _mm512_or_si512(self.plain.head.mins[2 * i], _mm512_slli_epi16::<8>(self.plain.head.mins[2 * i + 1]));
+        self.mins = [two(0), two(1)];
         self.start = _mm512_sub_epi32(_mm512_setzero_si512(), products);
         let (squares, sum) = (_mm512_cvtepi32_ps(squares), _mm512_cvtepi32_ps(sum));
         let mean = _mm512_mul_ps(sum, _mm512_set1_ps(1.0 / BLOCK as f32));
@@ -90,23 +98,8 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
         acts: &Acts<T>,
         acc: &mut PerOutput<__m512, G, T>,
     ) {
-        let Some(pairs) = &acts.pairs else { unreachable!("the caller has pairs") };
-        let mut sums = dot::<F, G, T>(tiles, pairs).map(|sums| sums.map(|sum| _mm512_cvtepi32_ps(sum)));
-        let most = |value: fn(&Self) -> f32| tiles.iter().map(value).fold(0.0, f32::max);
-        let (mean, length) = (most(|tile| tile.mean), most(|tile| tile.length));
-        if !pairs.iter().all(|pair| pair.fits(mean, length)) {
-            sums = mended::<F, G, T, H>(tiles, acts, sums);
-        }
-        for t in 0..T {
-            let scale = _mm512_set1_ps(pairs[t].scale);
-            for g in 0..G {
-                let Super { head, .. } = &tiles[g].plain;
-                acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(head.d, scale), sums[g][t], acc[g][t]);
-                if F::SUB_MINS > 0 {
-                    acc[g][t] = subtract_minima::<F, _, 2>(head, &pairs[t].sums, scale, acc[g][t]);
-                }
-            }
-        }
+        let pairs = &acts.pairs();
+        if fit(tiles, pairs) { add(tiles, pairs, acc) } else { one_by_one::<F, G, T, H>(tiles, acts, acc) }
     }
 
     #[inline]
@@ -123,6 +116,38 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
     }
 }
 
+/// Whether pairs will do for all of these products.
+#[inline]
+fn fit<F, const G: usize, const T: usize>(tiles: &[Pairs<F>; G], pairs: &[&PairBlock; T]) -> bool {
+    // Not `f32::max`: nothing is NaN.
+    let greater = |a: f32, b: f32| if a > b { a } else { b };
+    let most = |value: fn(&Pairs<F>) -> f32| tiles.iter().map(value).fold(0.0, greater);
+    let worst = |value: fn(&PairBlock) -> f32| pairs.iter().map(|pair| value(pair)).fold(0.0, greater);
+    PairBlock::fits(worst(|pair| pair.shift), worst(|pair| pair.length), most(|tile| tile.mean), most(|tile| tile.length))
+}
+
+/// Adds the products of blocks that fit.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn add<F: PairFormat, const G: usize, const T: usize>(
+    tiles: &[Pairs<F>; G],
+    pairs: &[&PairBlock; T],
+    acc: &mut PerOutput<__m512, G, T>,
+) {
+    let sums = dot(tiles, pairs);
+    for t in 0..T {
+        let scale = _mm512_set1_ps(pairs[t].scale);
+        for g in 0..G {
+            let Head { d, dmin, .. } = tiles[g].plain.head;
+            acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(d, scale), _mm512_cvtepi32_ps(sums[g][t]), acc[g][t]);
+            if F::SUB_MINS > 0 {
+                let minima = _mm512_cvtepi32_ps(minima(&tiles[g].mins, &pairs[t].sums));
+                acc[g][t] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, scale), minima, acc[g][t]);
+            }
+        }
+    }
+}
+
 /// Sums of sub-scale times weight times activation, modulo 2^32.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -130,59 +155,102 @@ fn dot<F: PairFormat, const G: usize, const T: usize>(
     tiles: &[Pairs<F>; G],
     pairs: &[&PairBlock; T],
 ) -> PerOutput<__m512i, G, T> {
-    let starts: [[__m512i; G]; T] = from_fn(|t| start(tiles, pairs[t]));
+    let starts: [[__m512i; G]; T] = from_fn(|t| start(tiles, pairs[t], plainly(t)));
     let mut sums: PerOutput<__m512i, G, T> = from_fn(|g| from_fn(|t| starts[t][g]));
     for i in 0..BLOCK / 4 {
         let weights = tiles.each_ref().map(|tile| tile.weights[i]);
         for t in 0..T {
-            let (even, odd) = (broadcast(&pairs[t].q, 2 * i), broadcast(&pairs[t].q, 2 * i + 1));
+            let acts = &pairs[t].q;
+            if G == 2 {
+                let add = if plainly(t) { pair_step::plainly } else { pair_step::by_pairs };
+                let added = add(from_fn(|g| sums[g][t]), (acts, i), from_fn(|g| weights[g]));
+                (0..G).for_each(|g| sums[g][t] = added[g]);
+                continue;
+            }
+            let (even, odd) = (broadcast(acts, 2 * i), broadcast(acts, 2 * i + 1));
             for g in 0..G {
-                let factors = (_mm512_add_epi16(even, weights[g][1]), _mm512_add_epi16(odd, weights[g][0]));
-                sums[g][t] = _mm512_dpwssd_epi32(sums[g][t], factors.0, factors.1);
+                let [a, b] = weights[g];
+                sums[g][t] = if plainly(t) {
+                    _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(sums[g][t], even, a), odd, b)
+                } else {
+                    _mm512_dpwssd_epi32(sums[g][t], _mm512_add_epi16(even, b), _mm512_add_epi16(odd, a))
+                };
             }
         }
     }
     sums
 }
 
-/// What is left of the sums of a token without the products of pairs.
+/// Whether a token of a step is multiplied without pairs: every third is. The processors that pairs are for then multiply in
+/// every cycle, and have less to add.
+fn plainly(token: usize) -> bool {
+    token % 3 == 2
+}
+
+/// Sums of sub-minimum times activation.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn start<F: PairFormat, const G: usize>(tiles: &[Pairs<F>; G], pair: &PairBlock) -> [__m512i; G] {
-    let start = _mm512_set1_epi32(F::CENTRE.wrapping_mul(pair.sum).wrapping_add(pair.start));
-    let mut sums = tiles.each_ref().map(|tile| _mm512_add_epi32(tile.start, start));
-    for (i, (&apart, &place)) in pair.apart.iter().zip(&pair.place).enumerate() {
-        // Most blocks have one.
-        if i > 0 && apart == 0 {
+fn minima(mins: &[__m512i; 2], sums: &[[i8; BLOCK / 32]; 3]) -> __m512i {
+    sums.iter().fold(_mm512_setzero_si512(), |total, digits| {
+        let total = _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(total), mins[0], broadcast(digits, 0));
+        _mm512_dpbusd_epi32(total, mins[1], broadcast(digits, 1))
+    })
+}
+
+/// What is left of the sums of a token without the products of activations and weights, or of pairs.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn start<F: PairFormat, const G: usize>(tiles: &[Pairs<F>; G], pair: &PairBlock, plainly: bool) -> [__m512i; G] {
+    let centre = F::CENTRE.wrapping_mul(pair.sum);
+    let mut sums = match plainly {
+        true => [_mm512_set1_epi32(centre); G],
+        false => tiles.each_ref().map(|tile| _mm512_add_epi32(tile.start, _mm512_set1_epi32(centre.wrapping_add(pair.start)))),
+    };
+    for i in 0..PairBlock::APART {
+        // Most blocks have one or two.
+        if i > 1 && pair.apart[i] == 0 {
             break;
         }
-        let act = _mm512_set1_epi32(apart);
+        let act = broadcast(&pair.apart, i);
         for (sum, tile) in sums.iter_mut().zip(tiles) {
             // The remainder in place of a check: there are 128 places.
-            let weights = tile.weights.as_flattened()[usize::from(place) % (BLOCK / 2)];
+            let weights = tile.weights.as_flattened()[usize::from(pair.place[i]) % (BLOCK / 2)];
             *sum = _mm512_dpwssd_epi32(*sum, weights, act);
         }
     }
     sums
 }
 
-/// The sums, multiplied once more for the tokens that pairs will not do for.
+/// `accumulate` for tokens of which pairs will not do for some.
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn mended<F: PairFormat, const G: usize, const T: usize, const H: usize>(
+fn one_by_one<F: PairFormat, const G: usize, const T: usize, const H: usize>(
     tiles: &[Pairs<F>; G],
     acts: &Acts<T>,
-    mut sums: PerOutput<__m512, G, T>,
-) -> PerOutput<__m512, G, T> {
-    for (sums, tile) in sums.iter_mut().zip(tiles) {
-        for (t, sum) in sums.iter_mut().enumerate() {
-            if !acts.pairs.is_some_and(|pairs| pairs[t].fits(tile.mean, tile.length)) {
-                *sum = tile.plain.sum::<H>(acts.blocks[t]);
-            }
-        }
+    acc: &mut PerOutput<__m512, G, T>,
+) {
+    for t in 0..T {
+        let mut one = acc.map(|acc| [acc[t]]);
+        accumulate_one::<F, G, H>(tiles, &acts.token(t), &mut one);
+        acc.iter_mut().zip(one).for_each(|(acc, [one])| acc[t] = one);
     }
-    sums
+}
+
+/// `accumulate` for one token.
+#[inline(never)]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn accumulate_one<F: PairFormat, const G: usize, const H: usize>(
+    tiles: &[Pairs<F>; G],
+    acts: &Acts<1>,
+    acc: &mut PerOutput<__m512, G, 1>,
+) {
+    let pairs = &acts.pairs();
+    if fit(tiles, pairs) {
+        return add(tiles, pairs, acc);
+    }
+    let heads = tiles.each_ref().map(|tile| &tile.plain.head);
+    super_tile::add::<F, &Quarter, G, 1, H>(|g, quarter| &tiles[g].plain.quarters[quarter], heads, &acts.blocks(), acc);
 }
 
 /// Numbers of 16 bits in 32, twice.

@@ -63,7 +63,7 @@ impl<F: SmallFormat> Tile<F> for Small<F> {
         acts: &Acts<T>,
         acc: &mut PerOutput<__m512, G, T>,
     ) {
-        let acts = &acts.blocks;
+        let acts = &acts.blocks();
         let sums = acts.map(|act| sums_of_32::<H>(act));
         for part in 0..tiles[0].count {
             add::<F, G, T, H>(tiles.each_ref().map(|tile| &tile.blocks[part]), acts, &sums, part, acc);

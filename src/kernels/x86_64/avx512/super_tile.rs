@@ -74,16 +74,6 @@ pub(in crate::kernels::x86_64) struct Super<F> {
     format: PhantomData<F>,
 }
 
-impl<F: SuperFormat> Super<F> {
-    /// The sum of sub-scale times weight times activation, both halves together.
-    #[inline]
-    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    pub(super) fn sum<const H: usize>(&self, act: &ActBlock) -> __m512 {
-        let [[totals]] = dot::<F, &Quarter, 1, 1, H>(|_, quarter| &self.quarters[quarter], [&self.head], &[act]);
-        whole(totals)
-    }
-}
-
 impl<F: SuperFormat> Tile<F> for Super<F> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -112,7 +102,7 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
         acc: &mut PerOutput<__m512, G, T>,
     ) {
         let heads = tiles.each_ref().map(|tile| &tile.head);
-        add::<F, &Quarter, G, T, H>(|g, quarter| &tiles[g].quarters[quarter], heads, &acts.blocks, acc);
+        add::<F, &Quarter, G, T, H>(|g, quarter| &tiles[g].quarters[quarter], heads, &acts.blocks(), acc);
     }
 
     #[inline]
@@ -136,7 +126,7 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
 /// Adds the products of blocks whose quarters come from a function of row group and number.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn add<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const H: usize>(
+pub(super) fn add<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const H: usize>(
     quarter: impl Fn(usize, usize) -> Q,
     heads: [&Head; G],
     acts: &[&ActBlock; T],
@@ -164,7 +154,7 @@ pub(in crate::kernels::x86_64) fn finish<F: SuperFormat, const G: usize, const T
         }
         let sums: [[i16; 16]; H] = from_fn(|h| ordered::<F>(half_sums(acts[t], h)));
         for g in 0..G {
-            acc[g][t] = subtract_minima::<F, _, H>(heads[g], &sums, scale, acc[g][t]);
+            acc[g][t] = subtract_minima::<F, H>(heads[g], &sums, scale, acc[g][t]);
         }
     }
 }
@@ -181,13 +171,8 @@ fn whole<const H: usize>(totals: [__m512i; H]) -> __m512 {
 /// Subtracts the sums of sub-minimum times activation, times their scales, from outputs of a token.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn subtract_minima<F: SuperFormat, const N: usize, const H: usize>(
-    head: &Head,
-    sums: &[[i16; N]; H],
-    scale: __m512,
-    acc: __m512,
-) -> __m512 {
-    let m = sums.each_ref().map(|sums| dot_sums::<F, N>(head, sums));
+fn subtract_minima<F: SuperFormat, const H: usize>(head: &Head, sums: &[[i16; 16]; H], scale: __m512, acc: __m512) -> __m512 {
+    let m = sums.each_ref().map(|sums| dot_sums::<F>(head, sums));
     let m = m.into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
     let m = m.unwrap_or(_mm512_setzero_si512());
     _mm512_fnmadd_ps(_mm512_mul_ps(head.dmin, scale), _mm512_cvtepi32_ps(m), acc)
@@ -248,7 +233,7 @@ fn starts<F: SuperFormat>(sums: &[i16; 16]) -> [i32; 16] {
 /// Sums of sub-minimum times activation.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn dot_sums<F: SuperFormat, const N: usize>(head: &Head, sums: &[i16; N]) -> __m512i {
+fn dot_sums<F: SuperFormat>(head: &Head, sums: &[i16; 16]) -> __m512i {
     let mut total = _mm512_setzero_si512();
     for (j, &mins) in head.mins[..F::SUB_MINS / 2].iter().enumerate() {
         total = _mm512_dpwssd_epi32(total, mins, broadcast(sums, j));

@@ -10,6 +10,7 @@
 use super::lanes::{Rows, Run, broadcast};
 use crate::quant::{ActBlock, BLOCK, PairBlock, Plain};
 use std::arch::x86_64::*;
+use std::array::from_fn;
 use std::ops::Range;
 
 /// Something for each of G times sixteen rows and T tokens.
@@ -26,9 +27,33 @@ pub(in crate::kernels::x86_64) trait Tiled: Plain {
 
 /// A block of activations of each of T tokens.
 pub(in crate::kernels::x86_64) struct Acts<'a, const T: usize> {
-    pub blocks: [&'a ActBlock; T],
-    /// The same in pairs.
-    pub pairs: Option<[&'a PairBlock; T]>,
+    /// From the block of the first token on.
+    pub blocks: &'a [ActBlock],
+    /// The same in pairs, or none.
+    pub pairs: &'a [PairBlock],
+    /// How many blocks are between those of neighbouring tokens.
+    pub stride: usize,
+}
+
+impl<'a, const T: usize> Acts<'a, T> {
+    /// The blocks.
+    #[inline]
+    pub fn blocks(&self) -> [&'a ActBlock; T] {
+        from_fn(|t| &self.blocks[t * self.stride])
+    }
+
+    /// The blocks in pairs.
+    #[inline]
+    pub fn pairs(&self) -> [&'a PairBlock; T] {
+        from_fn(|t| &self.pairs[t * self.stride])
+    }
+
+    /// The blocks of token `t` alone.
+    #[inline]
+    pub fn token(&self, t: usize) -> Acts<'a, 1> {
+        let Acts { blocks, pairs, stride } = self;
+        Acts { blocks: &blocks[t * stride..], pairs: &pairs[t * stride..], stride: *stride }
+    }
 }
 
 /// Unpacked blocks of the format B and how they multiply. H is the number of int8 halves of an activation: two in high
