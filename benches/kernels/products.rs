@@ -29,7 +29,18 @@ impl Product<'_> {
     fn run(&mut self, kernels: &Kernels, (blocks, pairs): &(Vec<ActBlock>, Vec<PairBlock>), precision: Precision) {
         let input = if self.dtype.block_len() == 1 { Input::Float(&self.x) } else { Input::Quantized(blocks, precision) };
         let (rows, tokens, out) = (self.rows, self.tokens, Window { ptr: self.out.as_mut_ptr(), stride: self.rows });
-        let args = MatmulArgs { weights: self.weights, layout: self.layout, rows, depth: DEPTH, tokens, input, pairs, out };
+        let args = MatmulArgs {
+            weights: self.weights,
+            layout: self.layout,
+            rows,
+            depth: DEPTH,
+            tokens,
+            input,
+            pairs,
+            out,
+            sums: None,
+            add: false,
+        };
         // SAFETY: `out` has `tokens` rows of `rows` values.
         unsafe { kernels.matmul(self.dtype, &args) };
     }

@@ -21,12 +21,16 @@ use crate::cpu::Level;
 use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::Dtype;
 use half::f16;
+use std::slice;
 
 /// Positions per attention block: absolute positions `256 * b .. 256 * (b + 1)`.
 pub const KV_BLOCK: usize = 256;
 
 /// Fewer tokens do not pay for the preparation of weights that products by pairs need.
 pub const PAIRED_TOKENS: usize = 12;
+
+/// So many tokens are multiplied as fast as weights can be read.
+pub const FEW_TOKENS: usize = 4;
 
 /// A window of an output matrix: element (token, row) lives at `ptr[token * stride + row]`. Threads hold windows of
 /// different rows of one matrix, which `&mut` slices cannot express.
@@ -69,6 +73,11 @@ pub struct MatmulArgs<'a> {
     pub pairs: &'a [PairBlock],
     /// Receives `rows` values for each token; must be valid for writes and written by nobody else meanwhile.
     pub out: Window,
+    /// Room for as much, on the same terms, where sums may stand until they are whole; or none: `out` itself. Kernels walk over
+    /// sums for every 256 activations, and rows of `out` are often a multiple of a page apart, of which caches keep few.
+    pub sums: Option<Window>,
+    /// Whether products are added to what `out` holds, which takes `sums`.
+    pub add: bool,
 }
 
 /// The activations of a product, `tokens` rows.
@@ -220,6 +229,8 @@ type PairFn = unsafe fn(&[ActBlock], &mut [PairBlock], u16);
 pub struct Kernels {
     pub(crate) level: Level,
     pub(crate) portion: Portion,
+    /// Whether products of more than a few tokens go from `sums` to `out` as they become whole.
+    pub(crate) finished: [bool; Dtype::COUNT],
     pub(crate) matmul: [Option<MatmulFn>; Dtype::COUNT],
     /// Products with interleaved weights, for types that are faster so.
     pub(crate) interleaved: [Option<MatmulFn>; Dtype::COUNT],
@@ -282,13 +293,14 @@ impl Kernels {
         Some(self.paired[dtype as usize]).filter(|&reach| reach > 0 && tokens >= PAIRED_TOKENS)
     }
 
-    /// `out[token][row] = sum over k of weights[row][k] * input[token][k]`.
+    /// `out[token][row] = sum over k of weights[row][k] * input[token][k]`, or that is added.
     ///
     /// # Panics
     /// When the slices do not hold what `rows`, `depth` and `tokens` say, or the type has no kernel for the layout.
     ///
     /// # Safety
-    /// `args.out` must be valid for `tokens` rows of `rows` values, and no other thread may touch those meanwhile.
+    /// `args.out` and `args.sums` must be valid for `tokens` rows of `rows` values, different ones, and no other thread may touch
+    /// those meanwhile.
     pub unsafe fn matmul(&self, dtype: Dtype, args: &MatmulArgs) {
         let row_bytes = dtype.row_bytes(args.depth).expect("depth is whole blocks");
         assert_eq!(args.weights.len(), args.rows * row_bytes, "weight bytes");
@@ -312,8 +324,27 @@ impl Kernels {
             }
         };
         let entry = entry.expect("type has a kernel");
-        // SAFETY: the table was chosen for this machine, shapes were just checked, and the caller vouches for `out`.
-        unsafe { entry(args) }
+        let Some(sums) = args.sums else {
+            assert!(!args.add, "adding takes room for sums");
+            // SAFETY: the table was chosen for this machine, shapes were just checked, and the caller vouches for `out`.
+            return unsafe { entry(args) };
+        };
+        assert!(args.tokens <= 1 || sums.stride >= args.rows, "sums stride");
+        // Kernels may compute a row twice, where it is one of two groups.
+        let once = !args.add || args.rows.is_multiple_of(INTERLEAVED_ROWS);
+        if self.finished[dtype as usize] && once && args.tokens > FEW_TOKENS {
+            // SAFETY: as above.
+            return unsafe { entry(args) };
+        }
+        // SAFETY: as above; rows of `out` and of `sums` are different ones.
+        unsafe {
+            entry(&MatmulArgs { out: sums, sums: None, add: false, ..*args });
+            for token in 0..args.tokens {
+                let (from, to) = (sums.at(token, 0), args.out.at(token, 0));
+                let (from, to) = (slice::from_raw_parts(from, args.rows), slice::from_raw_parts_mut(to, args.rows));
+                if args.add { self.add(to, from) } else { to.copy_from_slice(from) }
+            }
+        }
     }
 
     /// Dequantizes whole blocks to f32.

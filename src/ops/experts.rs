@@ -296,7 +296,18 @@ fn products<const N: usize>(
         let pairs = machine.kernels.pairs(weights.dtype, run.count).and_then(|_| pairs.get(own)).unwrap_or(&[]);
         let window = out.window(run.first * total + first, total);
         let (layout, tokens) = (weights.layout, run.count);
-        let args = MatmulArgs { weights: weights.bytes, layout, rows: part, depth, tokens, input, pairs, out: window };
+        let args = MatmulArgs {
+            weights: weights.bytes,
+            layout,
+            rows: part,
+            depth,
+            tokens,
+            input,
+            pairs,
+            out: window,
+            sums: None,
+            add: false,
+        };
         // SAFETY: `out` holds a row of `total` per visit, and these columns of these rows belong to this unit alone.
         unsafe { multiply(machine, weights.dtype, &args) };
         if stack.scales.is_none() && stack.bias.is_none() {

@@ -3,7 +3,7 @@
 use super::Norm;
 use super::{Machine, Shared};
 use crate::error::Result;
-use crate::kernels::{Activation, Input, MatmulArgs, PAIRED_TOKENS, Portion, Window};
+use crate::kernels::{Activation, FEW_TOKENS, Input, MatmulArgs, PAIRED_TOKENS, Portion, Window};
 use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::{Buffer, Dtype, Memory};
 
@@ -116,16 +116,13 @@ impl LinearScratch {
         let per_row = depth.div_ceil(BLOCK);
         let blocks = memory.vec(tokens * per_row, ActBlock::ZERO)?;
         let pairs = memory.vec(if paired && tokens >= PAIRED_TOKENS { tokens * per_row } else { 0 }, PairBlock::ZERO)?;
-        let sums = if tokens > FEW { threads * tokens * unit_rows } else { 0 };
+        let sums = if tokens > FEW_TOKENS { threads * tokens * unit_rows } else { 0 };
         Ok(LinearScratch { blocks, pairs, rows: memory.buffer(rows * depth)?, sums: memory.buffer(sums)?, threads })
     }
 }
 
 /// Kernels work on several rows at once; units are multiples of this.
 const ROW_STEP: usize = INTERLEAVED_ROWS;
-
-/// So many tokens are multiplied as fast as weights can be read.
-const FEW: usize = 4;
 
 /// Multiplications of a small work unit, at most.
 const SMALL_WORK: usize = 6 << 20;
@@ -186,7 +183,7 @@ impl Cut {
         let small = machine.pace.small_units();
         // Every thread shall find some.
         let fair = rows / (4 * machine.pool.threads());
-        if tokens > FEW {
+        if tokens > FEW_TOKENS {
             let fair = fair.max(2 * ROW_STEP).next_multiple_of(ROW_STEP);
             return Cut {
                 rows,
@@ -301,13 +298,10 @@ pub fn linear<'a>(
         let (unit, part) = ((unit - job.first_unit) / parts, (unit - job.first_unit) % parts);
         let (first, count) = job.cut.unit(unit);
         let served = part * together..tokens.min((part + 1) * together);
-        // Kernels walk over the outputs for every 256 inputs. Those of neighbouring tokens are often a multiple of a page apart, and
-        // then caches keep few of them: they are added up elsewhere.
-        let elsewhere = tokens > FEW && count * served.len() <= sums_each;
-        let out = match elsewhere {
-            true => sums.window(thread * sums_each, count),
-            false => job.out.window(served.start * total_rows + first, total_rows),
-        };
+        let start = served.start * total_rows + first;
+        let elsewhere = tokens > FEW_TOKENS && count * served.len() <= sums_each;
+        let plain = job.bias.is_none() && job.scale == 1.0 && scale == 1.0;
+        let added = job.residual.filter(|_| plain && elsewhere);
         let args = MatmulArgs {
             weights: &bytes[first * row_bytes..(first + count) * row_bytes],
             layout,
@@ -320,25 +314,20 @@ pub fn linear<'a>(
                 Input::Quantized(&blocks[served.start * per_row..served.end * per_row], machine.precision)
             },
             pairs: pairs.get(served.start * per_row..served.end * per_row).unwrap_or(&[]),
-            out,
+            out: added.unwrap_or(job.out).window(start, total_rows),
+            sums: elsewhere.then(|| sums.window(thread * sums_each, count)),
+            add: added.is_some(),
         };
-        // SAFETY: `out` holds `tokens` rows of `total_rows`; of those that are served, columns `first..first + count` belong to
-        // this unit alone. So does the part of a thread in `sums`, which has just been seen to be large enough.
+        // SAFETY: `out` and the residual hold `tokens` rows of `total_rows`; of those that are served, columns
+        // `first..first + count` belong to this unit alone. So does the part of a thread in `sums`, which has just been seen to be
+        // large enough.
         unsafe { multiply(machine, dtype, &args) };
-        if !elsewhere && job.bias.is_none() && job.residual.is_none() && job.scale == 1.0 && scale == 1.0 {
+        if plain && (added.is_some() || job.residual.is_none()) {
             return;
         }
-        for (i, token) in served.enumerate() {
-            // SAFETY: as above: these columns are this unit's, and this part of the sums.
-            let (mut out, sums) = unsafe {
-                let sums = elsewhere.then(|| sums.part(thread * sums_each + i * count, count));
-                (job.out.part(token * total_rows + first, count), sums)
-            };
-            match sums {
-                Some(sums) if job.residual.is_some() => out = sums,
-                Some(sums) => out.copy_from_slice(sums),
-                None => (),
-            }
+        for token in served {
+            // SAFETY: as above: these columns are this unit's.
+            let out = unsafe { job.out.part(token * total_rows + first, count) };
             if scale != 1.0 {
                 machine.kernels.scale(out, scale);
             }

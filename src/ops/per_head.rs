@@ -76,6 +76,8 @@ pub fn per_head(machine: Machine, args: PerHeadArgs, scratch: &mut PerHeadScratc
                     input,
                     pairs: &[],
                     out: window,
+                    sums: None,
+                    add: false,
                 },
             )
         };

@@ -5,6 +5,10 @@ use crate::kernels::{Input, Kernels, MatmulArgs, Window};
 use crate::quant::testing::{Random, put_floats, weight};
 use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision, interleave};
 use crate::tensor::Dtype;
+use std::iter;
+
+/// What outputs hold before.
+const BEFORE: f32 = 12345.0;
 
 struct Product {
     dtype: Dtype,
@@ -35,10 +39,21 @@ impl Product {
         self.compute_with(kernels, (&self.weights, Layout::Rows), input, pairs)
     }
 
-    fn compute_with(&self, kernels: &Kernels, (weights, layout): (&[u8], Layout), input: Input, pairs: &[PairBlock]) -> Vec<f32> {
-        const GUARD: f32 = 12345.0;
+    fn compute_with(&self, kernels: &Kernels, weights: (&[u8], Layout), input: Input, pairs: &[PairBlock]) -> Vec<f32> {
+        self.compute_into(kernels, weights, input, pairs, (None, false))
+    }
+
+    /// The result, with room for sums or none, added to a number or not, which comes last.
+    fn compute_into(
+        &self,
+        kernels: &Kernels,
+        (weights, layout): (&[u8], Layout),
+        input: Input,
+        pairs: &[PairBlock],
+        (sums, add): (Option<Window>, bool),
+    ) -> Vec<f32> {
         let stride = self.rows + 3;
-        let mut out = vec![GUARD; stride * self.tokens];
+        let mut out = vec![BEFORE; stride * self.tokens];
         let args = MatmulArgs {
             weights,
             layout,
@@ -48,11 +63,22 @@ impl Product {
             input,
             pairs,
             out: Window { ptr: out.as_mut_ptr(), stride },
+            sums,
+            add,
         };
-        // SAFETY: `out` has `tokens` rows of `stride` values.
+        // SAFETY: `out` has `tokens` rows of `stride` values; the caller's windows have as many of `rows`.
         unsafe { kernels.matmul(self.dtype, &args) };
-        assert!(out.chunks(stride).all(|row| row[self.rows..] == [GUARD; 3]), "writes outside the window");
+        assert!(out.chunks(stride).all(|row| row[self.rows..] == [BEFORE; 3]), "writes outside the window");
         out.chunks(stride).flat_map(|row| &row[..self.rows]).copied().collect()
+    }
+
+    /// That room for sums changes nothing, nor adding anything but the number that is added.
+    fn check_sums(&self, kernels: &Kernels, weights: (&[u8], Layout), input: Input, pairs: &[PairBlock], expected: &[f32]) {
+        let mut room = vec![BEFORE; self.rows * self.tokens];
+        let sums = Some(Window { ptr: room.as_mut_ptr(), stride: self.rows });
+        assert_same(&self.compute_into(kernels, weights, input, pairs, (sums, false)), expected, "sums elsewhere");
+        let added: Vec<f32> = expected.iter().map(|x| BEFORE + x).collect();
+        assert_same(&self.compute_into(kernels, weights, input, pairs, (sums, true)), &added, "added");
     }
 
     /// The same on all levels.
@@ -62,23 +88,22 @@ impl Product {
         for kernels in levels {
             let Product { dtype, rows, depth, tokens, .. } = self;
             let what = format!("{} {dtype} {rows} x {depth} x {tokens}", kernels.level);
-            assert_same(&self.compute(&kernels, input, &[]), &expected, &what);
             let interleaved = kernels.layout(*dtype) == Layout::Interleaved && rows.is_multiple_of(INTERLEAVED_ROWS);
             let interleaved = interleaved.then(|| self.interleaved());
-            if let Some(weights) = &interleaved {
-                let got = self.compute_with(&kernels, (weights, Layout::Interleaved), input, &[]);
-                assert_same(&got, &expected, &format!("{what} interleaved"));
-            }
-            match input {
+            let made = match input {
                 Input::Quantized(blocks, Precision::High) if kernels.paired[*dtype as usize] > 0 => {
-                    let pairs = paired(&kernels, blocks, kernels.paired[*dtype as usize]);
-                    assert_same(&self.compute(&kernels, input, &pairs), &expected, &format!("{what} by pairs"));
-                    if let Some(weights) = &interleaved {
-                        let got = self.compute_with(&kernels, (weights, Layout::Interleaved), input, &pairs);
-                        assert_same(&got, &expected, &format!("{what} interleaved by pairs"));
-                    }
+                    Some(paired(&kernels, blocks, kernels.paired[*dtype as usize]))
                 }
-                _ => (),
+                _ => None,
+            };
+            for pairs in iter::once(&[][..]).chain(made.as_deref()) {
+                let layouts =
+                    [Some((&self.weights, Layout::Rows)), interleaved.as_ref().map(|bytes| (bytes, Layout::Interleaved))];
+                for (weights, layout) in layouts.into_iter().flatten() {
+                    let what = format!("{what}, {layout:?}, {} pairs", pairs.len());
+                    assert_same(&self.compute_with(&kernels, (weights, layout), input, pairs), &expected, &what);
+                    self.check_sums(&kernels, (weights, layout), input, pairs, &expected);
+                }
             }
         }
     }

@@ -82,7 +82,18 @@ mod tests {
         unsafe {
             kernels.matmul(
                 dtype,
-                &MatmulArgs { weights: &weights, layout: Layout::Rows, rows, depth, tokens, input, pairs: &[], out: window },
+                &MatmulArgs {
+                    weights: &weights,
+                    layout: Layout::Rows,
+                    rows,
+                    depth,
+                    tokens,
+                    input,
+                    pairs: &[],
+                    out: window,
+                    sums: None,
+                    add: false,
+                },
             )
         };
 

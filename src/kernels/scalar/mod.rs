@@ -48,6 +48,7 @@ pub(super) fn kernels() -> Kernels {
     Kernels {
         level: Level::Scalar,
         portion: Portion { rows: 32, work: 96 << 20 },
+        finished: [false; Dtype::COUNT],
         matmul: MATMUL,
         interleaved: [None; Dtype::COUNT],
         decode: DECODE,

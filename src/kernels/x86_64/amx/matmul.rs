@@ -116,7 +116,7 @@ struct Finish<'a, G> {
 }
 
 impl<G: Group> Finish<'_, G> {
-    /// Adds the sums to the outputs.
+    /// Adds the sums to those that stand, or to the outputs when they are whole.
     ///
     /// # Safety
     /// As `quantized`.
@@ -129,9 +129,14 @@ impl<G: Group> Finish<'_, G> {
             let act = &acts[token * units + self.unit];
             // SAFETY: the level is there, and sixteen outputs are, by the caller's promise.
             unsafe {
-                let out = args.out.at(token, self.row);
-                let acc = if self.unit == 0 && self.step == 0 { _mm512_setzero_ps() } else { _mm512_loadu_ps(out) };
-                _mm512_storeu_ps(out, self.group.add(self.step, sums, token - start, act, acc));
+                let (standing, out) = (args.sums.unwrap_or(args.out).at(token, self.row), args.out.at(token, self.row));
+                let acc = if self.unit == 0 && self.step == 0 { _mm512_setzero_ps() } else { _mm512_loadu_ps(standing) };
+                let acc = self.group.add(self.step, sums, token - start, act, acc);
+                let whole = self.unit + 1 == units && self.step + 1 == self.group.steps();
+                match whole && args.add {
+                    true => _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), acc)),
+                    false => _mm512_storeu_ps(if whole { out } else { standing }, acc),
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use super::small_tile::Small;
 use super::super_tile::Super;
 use super::tile::{Acts, Tile, Tiled};
 use crate::kernels::scalar::lanes::{LANES, tree};
-use crate::kernels::{Input, MatmulArgs, Window};
+use crate::kernels::{FEW_TOKENS, Input, MatmulArgs, Window};
 use crate::quant::{self, ActBlock, BLOCK, Float, PairBlock, Plain, Precision, blocks};
 use std::arch::x86_64::*;
 use std::array::{self, from_fn};
@@ -143,10 +143,10 @@ unsafe fn strip_at_once<F: Plain, U: Tile<F>, const T: usize, const H: usize, co
         // SAFETY: the level is there.
         unsafe { tile.multiply::<T, H, I>(&rows, blocks, &acts.map(|acts| &acts[unit]), &mut acc) };
     }
-    let out = Columns::<16> { window: args.out, first };
+    let out = Columns::<16>::new(args, first);
     for (t, acc) in acc[0].into_iter().enumerate() {
         // SAFETY: the caller's promise.
-        unsafe { out.store(token + t, [acc]) };
+        unsafe { out.finish(token + t, [acc]) };
     }
     T
 }
@@ -172,13 +172,8 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
         let next = these.as_ptr().wrapping_add(if many { 0 } else { ROWS * per_row });
         Rows::new(these, if ROWS == 1 { 0 } else { per_row }, next)
     });
-    let out = Columns::<ROWS> { window: args.out, first };
+    let out = Columns::<ROWS>::new(args, first);
     let units = args.depth.div_ceil(BLOCK);
-
-    for token in 0..args.tokens {
-        // SAFETY: the caller's promise.
-        unsafe { out.store(token, [_mm512_setzero_ps(); G]) };
-    }
     for unit in 0..units {
         if many && !I {
             let next = (unit + 1) * per_unit;
@@ -190,14 +185,14 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
         }
         let mut token = 0;
         while token < args.tokens {
-            let (acts, pairs) = (&acts[unit..], args.pairs.get(unit..).unwrap_or(&[]));
+            let (acts, pairs, place) = (&acts[unit..], args.pairs.get(unit..).unwrap_or(&[]), (unit, units));
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
-                    6.. if H == 1 || U::MANY => step::<F, U, H, G, 6, ROWS>(tiles, acts, pairs, units, token, &out),
-                    3.. => step::<F, U, H, G, 3, ROWS>(tiles, acts, pairs, units, token, &out),
-                    2 => step::<F, U, H, G, 2, ROWS>(tiles, acts, pairs, units, token, &out),
-                    _ => step::<F, U, H, G, 1, ROWS>(tiles, acts, pairs, units, token, &out),
+                    6.. if H == 1 || U::MANY => step::<F, U, H, G, 6, ROWS>(tiles, acts, pairs, place, token, &out),
+                    3.. => step::<F, U, H, G, 3, ROWS>(tiles, acts, pairs, place, token, &out),
+                    2 => step::<F, U, H, G, 2, ROWS>(tiles, acts, pairs, place, token, &out),
+                    _ => step::<F, U, H, G, 1, ROWS>(tiles, acts, pairs, place, token, &out),
                 }
             };
         }
@@ -205,7 +200,8 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
     ROWS
 }
 
-/// Adds the products of tiles with T tokens to the output; the tokens' blocks are `stride` apart. Returns T.
+/// Adds the products of tiles with T tokens to the sums: those of one block, given its number, of some, which is how far the
+/// tokens' blocks are apart. Returns T.
 ///
 /// # Safety
 /// As `quantized`.
@@ -215,7 +211,7 @@ unsafe fn step<F: Plain, U: Tile<F>, const H: usize, const G: usize, const T: us
     tiles: &[U; G],
     acts: &[ActBlock],
     pairs: &[PairBlock],
-    stride: usize,
+    (unit, stride): (usize, usize),
     token: usize,
     out: &Columns<ROWS>,
 ) -> usize {
@@ -223,46 +219,46 @@ unsafe fn step<F: Plain, U: Tile<F>, const H: usize, const G: usize, const T: us
     let mut acc = [[_mm512_setzero_ps(); T]; G];
     // SAFETY: the caller's promise.
     unsafe {
-        for t in 0..T {
+        for t in (0..T).take_while(|_| unit > 0) {
             for (acc, loaded) in acc.iter_mut().zip(out.load::<G>(token + t)) {
                 acc[t] = loaded;
             }
         }
+        let last = unit + 1 == stride;
+        if last {
+            (T..2 * T).for_each(|t| out.fetch::<G>(token + t));
+        }
         U::accumulate::<G, T, H>(tiles, &acts, &mut acc);
         for t in 0..T {
-            out.store(token + t, acc.map(|acc| acc[t]));
+            let acc = acc.map(|acc| acc[t]);
+            if last { out.finish(token + t, acc) } else { out.store(token + t, acc) }
         }
     }
     T
 }
 
-/// The outputs of some neighbouring rows: sixteen to a vector, or one in the first lane.
+/// The outputs of some neighbouring rows, and their sums until they are whole: sixteen to a vector, or one in the first lane.
 struct Columns<const ROWS: usize> {
-    window: Window,
+    sums: Window,
+    out: Window,
+    add: bool,
     first: usize,
 }
 
 impl<const ROWS: usize> Columns<ROWS> {
-    /// The outputs of a token.
+    fn new(args: &MatmulArgs, first: usize) -> Columns<ROWS> {
+        Columns { sums: args.sums.unwrap_or(args.out), out: args.out, add: args.add, first }
+    }
+
+    /// The sums of a token.
     ///
     /// # Safety
     /// As `quantized`.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn load<const G: usize>(&self, token: usize) -> [__m512; G] {
-        let mut values = [_mm512_setzero_ps(); G];
         // SAFETY: `ROWS` elements are in the window, by the caller's promise.
-        unsafe {
-            let from = self.window.at(token, self.first);
-            if ROWS == 1 {
-                values[0] = _mm512_set1_ps(*from);
-                return values;
-            }
-            for (g, values) in values.iter_mut().enumerate() {
-                *values = _mm512_loadu_ps(from.add(16 * g));
-            }
-        }
-        values
+        unsafe { Self::read(self.sums.at(token, self.first)) }
     }
 
     /// Writes what `load` reads.
@@ -273,11 +269,60 @@ impl<const ROWS: usize> Columns<ROWS> {
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn store<const G: usize>(&self, token: usize, values: [__m512; G]) {
         // SAFETY: as in `load`.
+        unsafe { Self::write(self.sums.at(token, self.first), values) };
+    }
+
+    /// Writes whole sums to the outputs.
+    ///
+    /// # Safety
+    /// As `quantized`.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn finish<const G: usize>(&self, token: usize, values: [__m512; G]) {
+        // SAFETY: as in `load`.
         unsafe {
-            let to = self.window.at(token, self.first);
+            let to = self.out.at(token, self.first);
+            if self.add {
+                let before = Self::read::<G>(to);
+                return Self::write::<G>(to, from_fn(|g| _mm512_add_ps(before[g], values[g])));
+            }
+            Self::write(to, values);
+        }
+    }
+
+    /// Fetches the outputs of a token that will soon be whole.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn fetch<const G: usize>(&self, token: usize) {
+        for g in 0..G {
+            let place = self.out.ptr.wrapping_add(token * self.out.stride + self.first + 16 * g);
+            // SAFETY: what is fetched need not be there.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+        }
+    }
+
+    /// Reads `ROWS` elements.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn read<const G: usize>(from: *const f32) -> [__m512; G] {
+        // SAFETY: the caller's promise.
+        unsafe { from_fn(|g| if ROWS == 1 { _mm512_set1_ps(*from) } else { _mm512_loadu_ps(from.add(16 * g)) }) }
+    }
+
+    /// Writes `ROWS` elements.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn write<const G: usize>(to: *mut f32, values: [__m512; G]) {
+        // SAFETY: the caller's promise.
+        unsafe {
             if ROWS == 1 {
-                *to = _mm512_cvtss_f32(values[0]);
-                return;
+                return *to = _mm512_cvtss_f32(values[0]);
             }
             for (g, values) in values.into_iter().enumerate() {
                 _mm512_storeu_ps(to.add(16 * g), values);
@@ -285,9 +330,6 @@ impl<const ROWS: usize> Columns<ROWS> {
         }
     }
 }
-
-/// So few tokens do not pay for storing unpacked weights.
-const FEW_TOKENS: usize = 4;
 
 /// What many tokens are where blocks are fetched.
 const FETCHED_TOKENS: usize = 16;

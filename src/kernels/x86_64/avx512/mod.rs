@@ -28,7 +28,8 @@ use pair_tile::PairFormat;
 pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     macro_rules! products {
         ($($name:ident)*) => {
-            $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name, false> as MatmulFn);)*
+            $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name, false> as MatmulFn);
+            kernels.finished[Dtype::$name as usize] = true;)*
         };
     }
     formats! { products }
