@@ -296,8 +296,7 @@ impl<const ROWS: usize> Columns<ROWS> {
     fn fetch<const G: usize>(&self, token: usize) {
         for g in 0..G {
             let place = self.out.ptr.wrapping_add(token * self.out.stride + self.first + 16 * g);
-            // SAFETY: what is fetched need not be there.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+            _mm_prefetch::<_MM_HINT_T0>(place.cast());
         }
     }
 
