@@ -72,7 +72,7 @@ pub struct PairBlock {
 
 impl PairBlock {
     /// How many activations can be apart.
-    pub const APART: usize = 4;
+    pub const APART: usize = 8;
     /// A block of zeros.
     pub const ZERO: PairBlock = PairBlock {
         q: [0; BLOCK],

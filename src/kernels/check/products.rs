@@ -211,7 +211,7 @@ fn products_run_by_pairs() {
 fn pairs_keep_what_they_promise() {
     let (scalar, levels) = levels();
     let mut random = Random::new(13);
-    for great in [0, 1, 2, 3, 4, 5, 100, 256] {
+    for great in [0, 1, 2, 7, 8, 9, 100, 256] {
         let mut x = random.normals(BLOCK);
         x[..great].iter_mut().enumerate().for_each(|(i, x)| *x = if i % 3 == 0 { -9.0 } else { 9.0 });
         x.rotate_right(great / 2 + 77);
