@@ -129,14 +129,6 @@ pub(super) fn byte(v: __m512i, index: usize) -> __m512i {
     _mm512_and_si512(_mm512_srl_epi32(v, _mm_cvtsi32_si128(8 * index as i32)), _mm512_set1_epi32(255))
 }
 
-/// Bytes 0 and 2 of every 32-bit lane, then bytes 1 and 3, as i16.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn pairs(v: __m512i) -> [__m512i; 2] {
-    let low = |v| _mm512_and_si512(v, _mm512_set1_epi16(255));
-    [low(v), low(_mm512_srli_epi16::<8>(v))]
-}
-
 /// Signed bytes plus 128.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]

@@ -10,7 +10,7 @@
 
 use super::lanes::{Rows, broadcast};
 use super::pair_step;
-use super::super_tile::{self, Head, Quarter, Super, SuperFormat};
+use super::super_tile::{self, Quarter, Super, SuperFormat, subtract_minima};
 use super::tile::{Acts, PerOutput, Tile};
 use crate::quant::{ActBlock, BLOCK, PairBlock};
 use std::arch::x86_64::*;
@@ -31,8 +31,6 @@ pub(in crate::kernels::x86_64) struct Pairs<F> {
     weights: [[__m512i; 2]; BLOCK / 4],
     /// Minus the sum of the products of neighbours.
     start: __m512i,
-    /// Sub-minima, four to a lane.
-    mins: [__m512i; 2],
     /// The greatest magnitude of the mean of a row.
     mean: f32,
     /// The greatest length of a row as a vector, its mean taken off.
@@ -50,8 +48,7 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
         let none = _mm512_setzero_si512();
         // SAFETY: the level is there.
         let plain = unsafe { Super::new() };
-        let (weights, mins) = ([[none; 2]; BLOCK / 4], [none; 2]);
-        Pairs { weights, start: none, mins, mean: 0.0, length: 0.0, plain }
+        Pairs { weights: [[none; 2]; BLOCK / 4], start: none, mean: 0.0, length: 0.0, plain }
     }
 
     #[inline]
@@ -79,9 +76,6 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
                 }
             }
         }
-        let two =
-            |i: usize| _mm512_or_si512(self.plain.head.mins[2 * i], _mm512_slli_epi16::<8>(self.plain.head.mins[2 * i + 1]));
-        self.mins = [two(0), two(1)];
         self.start = _mm512_sub_epi32(_mm512_setzero_si512(), products);
         let (squares, sum) = (_mm512_cvtepi32_ps(squares), _mm512_cvtepi32_ps(sum));
         let mean = _mm512_mul_ps(sum, _mm512_set1_ps(1.0 / BLOCK as f32));
@@ -138,11 +132,10 @@ fn add<F: PairFormat, const G: usize, const T: usize>(
     for t in 0..T {
         let scale = _mm512_set1_ps(pairs[t].scale);
         for g in 0..G {
-            let Head { d, dmin, .. } = tiles[g].plain.head;
-            acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(d, scale), _mm512_cvtepi32_ps(sums[g][t]), acc[g][t]);
+            let head = &tiles[g].plain.head;
+            acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(head.d, scale), _mm512_cvtepi32_ps(sums[g][t]), acc[g][t]);
             if F::SUB_MINS > 0 {
-                let minima = _mm512_cvtepi32_ps(minima(&tiles[g].mins, &pairs[t].sums));
-                acc[g][t] = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, scale), minima, acc[g][t]);
+                acc[g][t] = subtract_minima::<F, 8>(head, &pairs[t].sums, scale, acc[g][t]);
             }
         }
     }
@@ -185,16 +178,6 @@ fn dot<F: PairFormat, const G: usize, const T: usize>(
 /// every cycle, and have less to add.
 fn plainly(token: usize) -> bool {
     token % 3 == 2
-}
-
-/// Sums of sub-minimum times activation.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn minima(mins: &[__m512i; 2], sums: &[[i8; BLOCK / 32]; 3]) -> __m512i {
-    sums.iter().fold(_mm512_setzero_si512(), |total, digits| {
-        let total = _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(total), mins[0], broadcast(digits, 0));
-        _mm512_dpbusd_epi32(total, mins[1], broadcast(digits, 1))
-    })
 }
 
 /// What is left of the sums of a token without the products of activations and weights, or of pairs.

@@ -1,6 +1,6 @@
 //! Unpacking of super-blocks.
 
-use super::lanes::{Column, Run, all_bits, biased, bits, byte, either, f16, high_f16, low_f16, pairs, signed_byte, turn};
+use super::lanes::{Column, Run, all_bits, biased, bits, byte, either, f16, high_f16, low_f16, signed_byte, turn};
 use super::pair_tile::PairFormat;
 use super::small_blocks::levels;
 use super::super_tile::{Head, Quarter, SuperFormat, crossed};
@@ -157,9 +157,7 @@ impl SuperFormat for Q2_K {
         for (j, scale) in head.scales.iter_mut().enumerate() {
             *scale = byte(bits(scales[j / 4], 0, 15), j % 4);
         }
-        for (mins, scales) in head.mins.chunks_exact_mut(2).zip(scales) {
-            mins.copy_from_slice(&pairs(bits(scales, 4, 15)));
-        }
+        head.mins = all_bits(scales, 4, 15);
         let tail = turn(column, size_of::<Q2_K>() - 16)[3];
         (head.d, head.dmin) = (low_f16(tail), high_f16(tail));
     }
@@ -316,11 +314,10 @@ fn shifted(run: Run, count: usize) -> Run {
 fn scales_and_mins([d, a, b, c]: [__m512i; 4], head: &mut Head) {
     let six = |low, high| _mm512_or_si512(low, bits(high, 2, 0x30));
     let scales = [bits(a, 0, 63), six(bits(c, 0, 15), a)];
-    let mins = [bits(b, 0, 63), six(bits(c, 4, 15), b)].map(|mins| pairs(mins));
+    [head.mins[0], head.mins[1]] = [bits(b, 0, 63), six(bits(c, 4, 15), b)];
     for (j, scale) in head.scales[..8].iter_mut().enumerate() {
         *scale = byte(scales[j / 4], j % 4);
     }
-    head.mins[..4].copy_from_slice(mins.as_flattened());
     (head.d, head.dmin) = (low_f16(d), high_f16(d));
 }
 

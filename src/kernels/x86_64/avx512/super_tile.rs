@@ -50,8 +50,8 @@ pub(super) fn crossed(quarter: usize, run: usize) -> usize {
 pub(in crate::kernels::x86_64) struct Head {
     /// Sub-scales as i32; formats with fewer sub-blocks leave the rest.
     pub scales: [__m512i; 16],
-    /// Sub-minima `4 * j` and `4 * j + 2`, then `4 * j + 1` and `4 * j + 3`, as i16.
-    pub mins: [__m512i; 8],
+    /// Sub-minima, four to a lane.
+    pub mins: [__m512i; 4],
     /// Bits of weights that all quarters draw from.
     pub bits: [Run; 2],
     pub d: __m512,
@@ -63,7 +63,7 @@ impl Head {
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub fn new() -> Head {
         let (zero, none) = (_mm512_setzero_si512(), _mm512_setzero_ps());
-        Head { scales: [zero; 16], mins: [zero; 8], bits: [[zero; 4]; 2], d: none, dmin: none }
+        Head { scales: [zero; 16], mins: [zero; 4], bits: [[zero; 4]; 2], d: none, dmin: none }
     }
 }
 
@@ -152,9 +152,11 @@ pub(in crate::kernels::x86_64) fn finish<F: SuperFormat, const G: usize, const T
         if F::SUB_MINS == 0 {
             continue;
         }
-        let sums: [[i16; 16]; H] = from_fn(|h| ordered::<F>(half_sums(acts[t], h)));
+        let digits = digits::<F, H>(acts[t]);
+        // Fewer digits hold the sums of one half.
+        let digits = &digits[2 - H..];
         for g in 0..G {
-            acc[g][t] = subtract_minima::<F, H>(heads[g], &sums, scale, acc[g][t]);
+            acc[g][t] = subtract_minima::<F, 16>(heads[g], digits, scale, acc[g][t]);
         }
     }
 }
@@ -168,14 +170,49 @@ fn whole<const H: usize>(totals: [__m512i; H]) -> __m512 {
     whole.unwrap_or(_mm512_setzero_ps())
 }
 
-/// Subtracts the sums of sub-minimum times activation, times their scales, from outputs of a token.
+/// Subtracts the sums of sub-minimum times activation, times their scales, from outputs of a token: given the sums of the
+/// activations of each sub-minimum as digits to the base 256, the greatest first.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn subtract_minima<F: SuperFormat, const H: usize>(head: &Head, sums: &[[i16; 16]; H], scale: __m512, acc: __m512) -> __m512 {
-    let m = sums.each_ref().map(|sums| dot_sums::<F>(head, sums));
-    let m = m.into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
-    let m = m.unwrap_or(_mm512_setzero_si512());
-    _mm512_fnmadd_ps(_mm512_mul_ps(head.dmin, scale), _mm512_cvtepi32_ps(m), acc)
+pub(super) fn subtract_minima<F: SuperFormat, const N: usize>(
+    head: &Head,
+    digits: &[[i8; N]],
+    scale: __m512,
+    acc: __m512,
+) -> __m512 {
+    let mut total = _mm512_setzero_si512();
+    for (i, digits) in digits.iter().enumerate() {
+        if i > 0 {
+            total = _mm512_slli_epi32::<8>(total);
+        }
+        for (j, &mins) in head.mins[..F::SUB_MINS / 4].iter().enumerate() {
+            total = _mm512_dpbusd_epi32(total, mins, broadcast(digits, j));
+        }
+    }
+    _mm512_fnmadd_ps(_mm512_mul_ps(head.dmin, scale), _mm512_cvtepi32_ps(total), acc)
+}
+
+/// The sums of the activations of each sub-minimum as digits to the base 256, each with a sign, the greatest first.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn digits<F: SuperFormat, const H: usize>(act: &ActBlock) -> [[i8; 16]; 3] {
+    let sums = |h: usize| {
+        // SAFETY: the load is the 16 numbers of the array.
+        let sums = unsafe { _mm256_loadu_si256(half_sums(act, h).as_ptr().cast()) };
+        match F::SUB_MINS {
+            16 => _mm512_cvtepi16_epi32(sums),
+            _ => _mm512_zextsi256_si512(_mm256_madd_epi16(sums, _mm256_set1_epi16(1))),
+        }
+    };
+    let whole = if H == 2 { _mm512_add_epi32(_mm512_slli_epi32::<8>(sums(0)), sums(1)) } else { sums(0) };
+    let carried = |rest| _mm512_srai_epi32::<8>(_mm512_add_epi32(rest, _mm512_set1_epi32(128)));
+    let middle = carried(whole);
+    [carried(middle), middle, whole].map(|rest| {
+        let mut digits = [0; 16];
+        // SAFETY: the store is the 16 bytes of the array.
+        unsafe { _mm_storeu_si128(digits.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(rest)) };
+        digits
+    })
 }
 
 /// Sums of sub-scale times weight times activation, for each half of the activations.
@@ -228,31 +265,4 @@ fn starts<F: SuperFormat>(sums: &[i16; 16]) -> [i32; 16] {
         }
     }
     starts
-}
-
-/// Sums of sub-minimum times activation.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn dot_sums<F: SuperFormat>(head: &Head, sums: &[i16; 16]) -> __m512i {
-    let mut total = _mm512_setzero_si512();
-    for (j, &mins) in head.mins[..F::SUB_MINS / 2].iter().enumerate() {
-        total = _mm512_dpwssd_epi32(total, mins, broadcast(sums, j));
-    }
-    total
-}
-
-/// Sums of activations in the order of sub-minima.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn ordered<F: SuperFormat>(sums: &[i16; 16]) -> [i16; 16] {
-    // SAFETY: the load is the 16 numbers of the array.
-    let mut v = unsafe { _mm256_loadu_si256(sums.as_ptr().cast()) };
-    if F::SUB_MINS == 8 {
-        v = _mm256_castsi128_si256(_mm256_cvtepi32_epi16(_mm256_madd_epi16(v, _mm256_set1_epi16(1))));
-    }
-    let v = _mm256_shufflehi_epi16::<0b11_01_10_00>(_mm256_shufflelo_epi16::<0b11_01_10_00>(v));
-    let mut ordered = [0; 16];
-    // SAFETY: the store is the 16 numbers of the array.
-    unsafe { _mm256_storeu_si256(ordered.as_mut_ptr().cast(), v) };
-    ordered
 }
