@@ -10,7 +10,7 @@
 
 use super::lanes::{Rows, broadcast};
 use super::pair_step;
-use super::super_tile::{self, Quarter, Super, SuperFormat, subtract_minima};
+use super::super_tile::{Super, SuperFormat, subtract_minima};
 use super::tile::{Acts, PerOutput, Tile};
 use crate::quant::{ActBlock, BLOCK, PairBlock};
 use std::arch::x86_64::*;
@@ -93,7 +93,20 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
         acc: &mut PerOutput<__m512, G, T>,
     ) {
         let pairs = &acts.pairs();
-        if fit(tiles, pairs) { add(tiles, pairs, acc) } else { one_by_one::<F, G, T, H>(tiles, acts, acc) }
+        let mut sums = dot(tiles, pairs).map(|sums| sums.map(|sum| _mm512_cvtepi32_ps(sum)));
+        if !fit(tiles, pairs) {
+            sums = mended::<F, G, T, H>(tiles, acts, sums);
+        }
+        for t in 0..T {
+            let scale = _mm512_set1_ps(pairs[t].scale);
+            for g in 0..G {
+                let head = &tiles[g].plain.head;
+                acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(head.d, scale), sums[g][t], acc[g][t]);
+                if F::SUB_MINS > 0 {
+                    acc[g][t] = subtract_minima::<F, 8>(head, &pairs[t].sums, scale, acc[g][t]);
+                }
+            }
+        }
     }
 
     #[inline]
@@ -118,27 +131,6 @@ fn fit<F, const G: usize, const T: usize>(tiles: &[Pairs<F>; G], pairs: &[&PairB
     let most = |value: fn(&Pairs<F>) -> f32| tiles.iter().map(value).fold(0.0, greater);
     let worst = |value: fn(&PairBlock) -> f32| pairs.iter().map(|pair| value(pair)).fold(0.0, greater);
     PairBlock::fits(worst(|pair| pair.shift), worst(|pair| pair.length), most(|tile| tile.mean), most(|tile| tile.length))
-}
-
-/// Adds the products of blocks that fit.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn add<F: PairFormat, const G: usize, const T: usize>(
-    tiles: &[Pairs<F>; G],
-    pairs: &[&PairBlock; T],
-    acc: &mut PerOutput<__m512, G, T>,
-) {
-    let sums = dot(tiles, pairs);
-    for t in 0..T {
-        let scale = _mm512_set1_ps(pairs[t].scale);
-        for g in 0..G {
-            let head = &tiles[g].plain.head;
-            acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(head.d, scale), _mm512_cvtepi32_ps(sums[g][t]), acc[g][t]);
-            if F::SUB_MINS > 0 {
-                acc[g][t] = subtract_minima::<F, 8>(head, &pairs[t].sums, scale, acc[g][t]);
-            }
-        }
-    }
 }
 
 /// Sums of sub-scale times weight times activation, modulo 2^32.
@@ -204,36 +196,24 @@ fn start<F: PairFormat, const G: usize>(tiles: &[Pairs<F>; G], pair: &PairBlock,
     sums
 }
 
-/// `accumulate` for tokens of which pairs will not do for some.
+/// The sums, multiplied once more for the tokens that pairs will not do for.
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn one_by_one<F: PairFormat, const G: usize, const T: usize, const H: usize>(
+fn mended<F: PairFormat, const G: usize, const T: usize, const H: usize>(
     tiles: &[Pairs<F>; G],
     acts: &Acts<T>,
-    acc: &mut PerOutput<__m512, G, T>,
-) {
+    mut sums: PerOutput<__m512, G, T>,
+) -> PerOutput<__m512, G, T> {
+    let (pairs, blocks) = (acts.pairs(), acts.blocks());
     for t in 0..T {
-        let mut one = acc.map(|acc| [acc[t]]);
-        accumulate_one::<F, G, H>(tiles, &acts.token(t), &mut one);
-        acc.iter_mut().zip(one).for_each(|(acc, [one])| acc[t] = one);
+        if !fit(tiles, &[pairs[t]]) {
+            for g in 0..G {
+                sums[g][t] = tiles[g].plain.sum::<H>(blocks[t]);
+            }
+        }
     }
-}
-
-/// `accumulate` for one token.
-#[inline(never)]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn accumulate_one<F: PairFormat, const G: usize, const H: usize>(
-    tiles: &[Pairs<F>; G],
-    acts: &Acts<1>,
-    acc: &mut PerOutput<__m512, G, 1>,
-) {
-    let pairs = &acts.pairs();
-    if fit(tiles, pairs) {
-        return add(tiles, pairs, acc);
-    }
-    let heads = tiles.each_ref().map(|tile| &tile.plain.head);
-    super_tile::add::<F, &Quarter, G, 1, H>(|g, quarter| &tiles[g].plain.quarters[quarter], heads, &acts.blocks(), acc);
+    sums
 }
 
 /// Numbers of 16 bits in 32, twice.

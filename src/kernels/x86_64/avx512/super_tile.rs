@@ -74,6 +74,16 @@ pub(in crate::kernels::x86_64) struct Super<F> {
     format: PhantomData<F>,
 }
 
+impl<F: SuperFormat> Super<F> {
+    /// The sums of sub-scale times weight times activation, both halves together.
+    #[inline(never)]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub(super) fn sum<const H: usize>(&self, act: &ActBlock) -> __m512 {
+        let [[totals]] = dot::<F, &Quarter, 1, 1, H>(|_, quarter| &self.quarters[quarter], [&self.head], &[act]);
+        whole(totals)
+    }
+}
+
 impl<F: SuperFormat> Tile<F> for Super<F> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -126,7 +136,7 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
 /// Adds the products of blocks whose quarters come from a function of row group and number.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn add<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const H: usize>(
+fn add<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const H: usize>(
     quarter: impl Fn(usize, usize) -> Q,
     heads: [&Head; G],
     acts: &[&ActBlock; T],

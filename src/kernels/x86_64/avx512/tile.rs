@@ -47,13 +47,6 @@ impl<'a, const T: usize> Acts<'a, T> {
     pub fn pairs(&self) -> [&'a PairBlock; T] {
         from_fn(|t| &self.pairs[t * self.stride])
     }
-
-    /// The blocks of token `t` alone.
-    #[inline]
-    pub fn token(&self, t: usize) -> Acts<'a, 1> {
-        let Acts { blocks, pairs, stride } = self;
-        Acts { blocks: &blocks[t * stride..], pairs: &pairs[t * stride..], stride: *stride }
-    }
 }
 
 /// Unpacked blocks of the format B and how they multiply. H is the number of int8 halves of an activation: two in high
