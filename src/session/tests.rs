@@ -65,6 +65,7 @@ fn a_model_runs_on_emulated_tiles() {
 #[test]
 fn the_kernels_of_the_level_run() {
     let mut expected: Option<(Level, Vec<(String, usize)>)> = None;
+    let mut additions = None;
     for level in Level::ALL.iter().copied().filter(|level| level.available()) {
         let mut options = ModelOptions::default();
         options.set_cpu_level(level.name()).unwrap();
@@ -83,9 +84,12 @@ fn the_kernels_of_the_level_run() {
             assert!(entered.iter().any(|(entry, _)| entry == name), "{level}: {name} was not entered: {entered:?}");
         }
         eprintln!("{level}: {entered:?}");
-        // Which level likes pairs, and on which CPU, is its own affair.
-        let pairs = entered.iter().position(|(entry, _)| entry == "pair").map(|i| entered.remove(i));
-        assert_eq!(pairs.is_some(), Kernels::for_level(level).pairs(Dtype::Q4_K, usize::MAX).is_some(), "{level}");
+        // Which level likes pairs, and on which CPU, is its own affair; so is whether products add themselves to the residual.
+        let mut remove = |name| entered.iter().position(|(entry, _)| entry == name).map(|i| entered.remove(i).1);
+        let (pairs, added) = (remove("pair"), remove("add"));
+        let kernels = Kernels::for_level(level);
+        assert_eq!(pairs.is_some(), kernels.pairs(Dtype::Q4_K, usize::MAX).is_some(), "{level}");
+        assert_eq!(added < *additions.get_or_insert(added), kernels.finished[Dtype::Q4_K as usize], "{level}");
         match &expected {
             Some((first, expected)) => assert_eq!(&entered, expected, "{level} and {first} entered other kernels"),
             None => expected = Some((level, entered)),
