@@ -4,7 +4,7 @@ use crate::report::{Limit, Report, Work};
 use crate::{bytes, floats};
 use chord::cpu::Level;
 use chord::kernels::{Input, Kernels, MatmulArgs, Window};
-use chord::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
+use chord::quant::{ActBlock, INTERLEAVED_ROWS, Layout, PairBlock, Precision, row_blocks};
 use chord::tensor::Dtype;
 
 const DEPTH: usize = 2048;
@@ -47,8 +47,8 @@ impl Product<'_> {
 
     /// The activations, and in pairs where that is faster.
     fn blocks(&self, kernels: &Kernels, precision: Precision) -> (Vec<ActBlock>, Vec<PairBlock>) {
-        let mut blocks = vec![ActBlock::ZERO; self.tokens * DEPTH / BLOCK];
-        for (x, blocks) in self.x.chunks(DEPTH).zip(blocks.chunks_mut(DEPTH / BLOCK)) {
+        let mut blocks = vec![ActBlock::ZERO; self.tokens * row_blocks(DEPTH)];
+        for (x, blocks) in self.x.chunks(DEPTH).zip(blocks.chunks_mut(row_blocks(DEPTH))) {
             kernels.quantize(x, blocks, precision);
         }
         let mut pairs = Vec::new();

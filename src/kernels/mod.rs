@@ -18,7 +18,7 @@ mod select;
 mod x86_64;
 
 use crate::cpu::Level;
-use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
+use crate::quant::{ActBlock, INTERLEAVED_ROWS, Layout, PairBlock, Precision, row_blocks};
 use crate::tensor::Dtype;
 use half::f16;
 use std::slice;
@@ -83,7 +83,7 @@ pub struct MatmulArgs<'a> {
 /// The activations of a product, `tokens` rows.
 #[derive(Clone, Copy)]
 pub enum Input<'a> {
-    /// For quantized weights: `tokens * depth.div_ceil(256)` blocks.
+    /// For quantized weights: `tokens` rows of [`row_blocks`].
     Quantized(&'a [ActBlock], Precision),
     /// For F32, F16 and BF16 weights: `tokens * depth` values.
     Float(&'a [f32]),
@@ -308,7 +308,7 @@ impl Kernels {
         match args.input {
             Input::Quantized(blocks, _) => {
                 assert!(dtype.block_len() > 1, "quantized input for a float type");
-                assert_eq!(blocks.len(), args.tokens * args.depth.div_ceil(BLOCK), "activation blocks");
+                assert_eq!(blocks.len(), args.tokens * row_blocks(args.depth), "activation blocks");
                 assert!(args.pairs.is_empty() || args.pairs.len() == blocks.len(), "activation pairs");
             }
             Input::Float(x) => {
@@ -358,9 +358,9 @@ impl Kernels {
         unsafe { entry(bytes, out) }
     }
 
-    /// Quantizes one row of activations into `x.len().div_ceil(256)` blocks.
+    /// Quantizes one row of activations into as many blocks as [`row_blocks`] says.
     pub fn quantize(&self, x: &[f32], blocks: &mut [ActBlock], precision: Precision) {
-        assert_eq!(blocks.len(), x.len().div_ceil(BLOCK), "activation blocks");
+        assert_eq!(blocks.len(), row_blocks(x.len()), "activation blocks");
         // SAFETY: as in `decode`.
         unsafe { (self.quantize)(x, blocks, precision) }
     }

@@ -5,7 +5,7 @@ use super::route::{Pick, Router};
 use super::{Machine, Shared, Weights};
 use crate::error::Result;
 use crate::kernels::{Activation, Input, MatmulArgs, PAIRED_TOKENS};
-use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
+use crate::quant::{ActBlock, PairBlock, Precision, row_blocks};
 use crate::tensor::{Buffer, Memory};
 
 /// One matrix of each expert, one below the other.
@@ -115,7 +115,7 @@ impl ExpertsScratch {
         });
         // As many visits at a time as there are tokens: memory does not grow with the experts of a token.
         let capacity = if used > 0 { batch.max(used) } else { 0 };
-        let blocks = capacity * width.max(hidden).div_ceil(BLOCK);
+        let blocks = capacity * row_blocks(width.max(hidden));
         Ok(ExpertsScratch {
             scores: memory.buffer(threads * experts)?,
             picks: memory.vec(batch * used, Pick::default())?,
@@ -204,7 +204,7 @@ pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch
         let into = [gate, Some(up)];
         let float = into.iter().flatten().any(|stack| stack.weights.is_float());
         let quantized = into.iter().flatten().any(|stack| !stack.weights.is_float());
-        let per_row = width.div_ceil(BLOCK);
+        let per_row = row_blocks(width);
         let paired = reach(&into);
         let (shared_blocks, shared_pairs, shared_rows) = (Shared::new(blocks), Shared::new(pairs), Shared::new(rows));
         machine.run(count, count * width, &|_, visit| {
@@ -227,7 +227,7 @@ pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch
         let pairs_made = if paired.is_some() { &pairs[..count * per_row] } else { &[] };
         products(machine, &stacks, router.experts, runs, (&blocks[..count * per_row], pairs_made, &rows[..count * width]));
 
-        let per_row = hidden.div_ceil(BLOCK);
+        let per_row = row_blocks(hidden);
         let (middle, gated) = if gate.is_some() { (&mut *gates, Some(&*ups)) } else { (&mut *ups, None) };
         let paired = reach(&[Some(down)]);
         let (shared_blocks, shared_pairs, shared_middle) = (Shared::new(blocks), Shared::new(pairs), Shared::new(middle));
@@ -286,7 +286,7 @@ fn products<const N: usize>(
         let (first, part) = cut.unit(unit % units);
         let weights = stack.weights.part(run.expert * total + first, part);
         let visits = run.first..run.first + run.count;
-        let per_row = depth.div_ceil(BLOCK);
+        let per_row = row_blocks(depth);
         let own = visits.start * per_row..visits.end * per_row;
         let input = if weights.is_float() {
             Input::Float(&rows[visits.start * depth..visits.end * depth])

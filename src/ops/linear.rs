@@ -4,7 +4,7 @@ use super::Norm;
 use super::{Machine, Shared};
 use crate::error::Result;
 use crate::kernels::{Activation, FEW_TOKENS, Input, MatmulArgs, PAIRED_TOKENS, Portion, Window};
-use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
+use crate::quant::{ActBlock, INTERLEAVED_ROWS, Layout, PairBlock, Precision, row_blocks};
 use crate::tensor::{Buffer, Dtype, Memory};
 
 /// A weight matrix: `rows` outputs, `depth` inputs.
@@ -113,7 +113,7 @@ impl LinearScratch {
         let LinearShape { depth, float, paired, unit_rows } = shape;
         // Products with quantized weights need a row of floats per thread only while they quantize it.
         let rows = if float { tokens } else { 0 }.max(threads);
-        let per_row = depth.div_ceil(BLOCK);
+        let per_row = row_blocks(depth);
         let blocks = memory.vec(tokens * per_row, ActBlock::ZERO)?;
         let pairs = memory.vec(if paired && tokens >= PAIRED_TOKENS { tokens * per_row } else { 0 }, PairBlock::ZERO)?;
         let sums = if tokens > FEW_TOKENS { threads * tokens * unit_rows } else { 0 };
@@ -151,9 +151,9 @@ pub(super) unsafe fn multiply(machine: Machine, dtype: Dtype, args: &MatmulArgs)
     for first in (0..tokens).step_by(step) {
         let part = first..tokens.min(first + step);
         let rows = |width: usize| part.start * width..part.end * width;
-        let pairs = args.pairs.get(rows(depth.div_ceil(BLOCK))).unwrap_or(&[]);
+        let pairs = args.pairs.get(rows(row_blocks(depth))).unwrap_or(&[]);
         let input = match args.input {
-            Input::Quantized(blocks, precision) => Input::Quantized(&blocks[rows(depth.div_ceil(BLOCK))], precision),
+            Input::Quantized(blocks, precision) => Input::Quantized(&blocks[rows(row_blocks(depth))], precision),
             Input::Float(x) => Input::Float(&x[rows(depth)]),
         };
         // SAFETY: the caller's promise.
@@ -281,7 +281,7 @@ pub fn linear<'a>(
     let paired = all().map(reach).max().filter(|&reach| high && reach > 0);
 
     prepare(machine, source, tokens, depth, scratch, (float, quantized, paired));
-    let per_row = depth.div_ceil(BLOCK);
+    let per_row = row_blocks(depth);
     let blocks = &scratch.blocks[..if quantized { tokens * per_row } else { 0 }];
     let pairs = &scratch.pairs[..if paired.is_some() { tokens * per_row } else { 0 }];
     let (sums_each, sums) = (scratch.sums.len() / scratch.threads, Shared::new(&mut scratch.sums));
@@ -368,7 +368,7 @@ fn prepare(
     if !quantized && matches!(source, Source::Plain(_)) {
         return;
     }
-    let blocks_per_row = depth.div_ceil(BLOCK);
+    let blocks_per_row = row_blocks(depth);
     let (blocks, rows) = (Shared::new(&mut scratch.blocks), Shared::new(&mut scratch.rows));
     let pairs = Shared::new(&mut scratch.pairs);
     machine.run(tokens, tokens * depth, &|thread, token| {

@@ -3,7 +3,7 @@
 use super::{Machine, Shared, Weights};
 use crate::error::Result;
 use crate::kernels::{Input, MatmulArgs};
-use crate::quant::{ActBlock, BLOCK};
+use crate::quant::{ActBlock, row_blocks};
 use crate::tensor::{Buffer, Memory};
 
 /// Arguments of [`per_head`].
@@ -33,7 +33,7 @@ impl PerHeadScratch {
     /// # Errors
     /// Out of memory.
     pub fn new(memory: &mut Memory, threads: usize, depth: usize, tokens: usize) -> Result<PerHeadScratch> {
-        let blocks = memory.vec(threads * tokens * depth.div_ceil(BLOCK), ActBlock::ZERO)?;
+        let blocks = memory.vec(threads * tokens * row_blocks(depth), ActBlock::ZERO)?;
         Ok(PerHeadScratch { blocks, rows: memory.buffer(threads * tokens * depth)?, threads })
     }
 }
@@ -47,7 +47,7 @@ pub fn per_head(machine: Machine, args: PerHeadArgs, scratch: &mut PerHeadScratc
     let (rows, depth) = (weights.rows / heads, weights.depth);
     assert!(x.len() == tokens * heads * x_head && x_offset + depth <= x_head, "heads of the input");
     assert!(out.len() == tokens * heads * out_head && out_offset + rows <= out_head, "heads of the output");
-    let per_row = depth.div_ceil(BLOCK);
+    let per_row = row_blocks(depth);
     let (blocks_each, rows_each) = (scratch.blocks.len() / scratch.threads, scratch.rows.len() / scratch.threads);
     let (blocks, room, out) = (Shared::new(&mut scratch.blocks), Shared::new(&mut scratch.rows), Shared::new(out));
     machine.run(heads, tokens * weights.rows * depth, &|thread, head| {

@@ -1,7 +1,16 @@
 //! Quantized activations: the second factor of every quantized matrix product.
 
+use std::array;
+
 /// Activations per block: one scale for every 256 values along the summed index.
 pub const BLOCK: usize = 256;
+
+/// Blocks from one row of `len` activations to the next: an odd number, because rows that are a multiple of some KiB apart would
+/// share few sets of a cache. Rows of an even number of blocks have one more, which nobody reads.
+#[must_use]
+pub const fn row_blocks(len: usize) -> usize {
+    len.div_ceil(BLOCK) | 1
+}
 
 /// How finely activations are quantized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,13 +37,46 @@ pub struct ActBlock {
     pub hi_sum: [i16; BLOCK / 16],
     /// Sums of 16 consecutive `lo`.
     pub lo_sum: [i16; BLOCK / 16],
+    /// Sums of 32 consecutive `q` as digits to the base 256, the greatest first, each with a sign: factors of byte products.
+    pub sums: [[i8; BLOCK / 32]; 3],
     /// max|x| / 32512 (high) or max|x| / 127 (fast); 0 for a block of zeros.
     pub scale: f32,
 }
 
 impl ActBlock {
     /// A block of zeros.
-    pub const ZERO: ActBlock = ActBlock { hi: [0; BLOCK], lo: [0; BLOCK], hi_sum: [0; 16], lo_sum: [0; 16], scale: 0.0 };
+    pub const ZERO: ActBlock =
+        ActBlock { hi: [0; BLOCK], lo: [0; BLOCK], hi_sum: [0; 16], lo_sum: [0; 16], sums: [[0; 8]; 3], scale: 0.0 };
+
+    /// The digits of `sums` that are in use in [`Precision::Fast`].
+    pub(crate) fn half_sums(&self) -> &[[i8; BLOCK / 32]; 2] {
+        let [_, digits @ ..] = &self.sums;
+        digits
+    }
+
+    /// Makes all sums those of the activations.
+    #[inline(always)]
+    pub(crate) fn set_sums(&mut self, precision: Precision) {
+        let of_16 = |q: &[i8; BLOCK]| {
+            let (runs, _) = q.as_chunks::<16>();
+            array::from_fn(|i| runs[i].iter().map(|&q| i16::from(q)).sum())
+        };
+        self.hi_sum = of_16(&self.hi);
+        if precision == Precision::High {
+            self.lo_sum = of_16(&self.lo);
+        }
+        for i in 0..BLOCK / 32 {
+            let of_32 = |sums: &[i16; 16]| i32::from(sums[2 * i]) + i32::from(sums[2 * i + 1]);
+            let mut rest = match precision {
+                Precision::High => 256 * of_32(&self.hi_sum) + of_32(&self.lo_sum),
+                Precision::Fast => of_32(&self.hi_sum),
+            };
+            for digits in self.sums.iter_mut().rev() {
+                digits[i] = rest as i8;
+                rest = (rest - i32::from(digits[i])) >> 8;
+            }
+        }
+    }
 }
 
 /// 256 activations of high precision in one piece, for products by pairs of neighbours (`kernels` says which take them):
@@ -50,7 +92,7 @@ pub struct PairBlock {
     /// as bytes stand when four weights become two times two. Before that, the first and second of four are neighbours, and the
     /// third and fourth.
     pub q: [i16; BLOCK],
-    /// Sums of 32 activations as digits to the base 256, the greatest first, each with a sign.
+    /// As in [`ActBlock`].
     pub sums: [[i8; BLOCK / 32]; 3],
     /// Minus the sum of the products of neighbours, modulo 2^32.
     pub start: i32,

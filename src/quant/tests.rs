@@ -178,13 +178,8 @@ fn extremes<F: Format<Shape: Sums>>() {
         put_floats(F::DTYPE, &mut bytes, || 1.0);
         let block = blocks::<F>(&bytes)[0].unpack();
         for (hi, lo) in [(127, -128), (127, 127), (-127, -128), (-127, 127)] {
-            let act = ActBlock {
-                hi: [hi; 256],
-                lo: [lo; 256],
-                hi_sum: [16 * i16::from(hi); 16],
-                lo_sum: [16 * i16::from(lo); 16],
-                scale: 0.5,
-            };
+            let mut act = ActBlock { hi: [hi; 256], lo: [lo; 256], scale: 0.5, ..ActBlock::ZERO };
+            act.set_sums(Precision::High);
             let ([h, l, m], [d, dmin]) = (block.sums(&act), block.steps());
             for sum in [h, l, m] {
                 assert!(i32::try_from(sum).is_ok(), "{} byte {byte:#x}: {sum}", F::DTYPE);

@@ -5,7 +5,7 @@ use super::multiply::Multiply;
 use super::tile::Tile;
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks};
+use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks, row_blocks};
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
@@ -68,7 +68,7 @@ unsafe fn strip<F: Tiled, M: Multiply, const G: usize, const ROWS: usize>(args: 
             // SAFETY: the level is there.
             unsafe { F::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile) };
         }
-        let step = Step { tiles: &tiles, acts: &acts[unit..], stride: units, out: &out };
+        let step = Step { tiles: &tiles, acts: &acts[unit..], stride: row_blocks(args.depth), out: &out };
         let mut token = 0;
         while token < args.tokens {
             // As many rows of bytes as there are registers for: four where two share one, else two.

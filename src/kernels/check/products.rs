@@ -3,7 +3,7 @@
 use super::{assert_same, emulated, levels, products, quantized};
 use crate::kernels::{Input, Kernels, MatmulArgs, Window};
 use crate::quant::testing::{Random, put_floats, weight};
-use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision, interleave};
+use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision, interleave, row_blocks};
 use crate::tensor::Dtype;
 use std::iter;
 
@@ -278,9 +278,9 @@ fn products_too_great_for_pairs() {
                 [&|_, noise| 31700 - noise, &|k, noise| signs(k) * (31700 - noise), &|_, noise| 256 * (noise % 8) + 127];
             // All tokens, or one of five, so that those beside it need not be multiplied once more.
             for (kind, every) in kinds.into_iter().flat_map(|kind| [(kind, 1), (kind, 5)]) {
-                let mut blocks = vec![ActBlock::ZERO; tokens * depth / BLOCK];
+                let mut blocks = vec![ActBlock::ZERO; tokens * row_blocks(depth)];
                 for (i, block) in blocks.iter_mut().enumerate() {
-                    let great = i / (depth / BLOCK) % every == every - 1;
+                    let great = i / row_blocks(depth) % every == every - 1;
                     for (k, noise) in random.bytes(BLOCK).into_iter().enumerate() {
                         let noise = i32::from(noise);
                         let q = if k == 100 {
@@ -291,9 +291,8 @@ fn products_too_great_for_pairs() {
                             10 * (noise - 128)
                         };
                         (block.hi[k], block.lo[k]) = (((q + 128) >> 8) as i8, q as i8);
-                        block.hi_sum[k / 16] += i16::from(block.hi[k]);
-                        block.lo_sum[k / 16] += i16::from(block.lo[k]);
                     }
+                    block.set_sums(Precision::High);
                     block.scale = 1.0;
                 }
                 product.check(Input::Quantized(&blocks, Precision::High));
@@ -315,19 +314,15 @@ fn products_of_extremes() {
             }
             let mut product = Product { dtype, weights, rows, depth, tokens: 0 };
             for (hi, lo) in [(127, 127), (127, -128), (-127, -128), (-127, 127)] {
-                let act = ActBlock {
-                    hi: [hi; 256],
-                    lo: [lo; 256],
-                    hi_sum: [16 * i16::from(hi); 16],
-                    lo_sum: [16 * i16::from(lo); 16],
-                    scale: 1.0,
-                };
+                let mut act = ActBlock { hi: [hi; 256], lo: [lo; 256], scale: 1.0, ..ActBlock::ZERO };
                 // One, and enough for tiles.
                 for tokens in [1, 16] {
                     product.tokens = tokens;
-                    let acts = vec![act.clone(); tokens * depth / BLOCK];
-                    product.check(Input::Quantized(&acts, Precision::High));
-                    product.check(Input::Quantized(&acts, Precision::Fast));
+                    for precision in [Precision::High, Precision::Fast] {
+                        act.set_sums(precision);
+                        let acts = vec![act.clone(); tokens * row_blocks(depth)];
+                        product.check(Input::Quantized(&acts, precision));
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs};
-use crate::quant::{BLOCK, Float, Format, Plain, Shape, blocks};
+use crate::quant::{BLOCK, Float, Format, Plain, Shape, blocks, row_blocks};
 
 /// The rows of a weight matrix.
 fn rows<'a, T: Plain>(args: &MatmulArgs<'a>) -> impl Iterator<Item = (usize, &'a [T])> + use<'a, T> {
@@ -17,7 +17,7 @@ fn rows<'a, T: Plain>(args: &MatmulArgs<'a>) -> impl Iterator<Item = (usize, &'a
 /// `args.out` must be valid for writes, as [`MatmulArgs`] says.
 pub(super) unsafe fn quantized<F: Format>(args: &MatmulArgs) {
     let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
-    let (per_token, per_act) = (args.depth.div_ceil(BLOCK), BLOCK / F::Shape::LEN);
+    let (per_token, per_act) = (row_blocks(args.depth), BLOCK / F::Shape::LEN);
     for (row, weights) in rows::<F>(args) {
         for token in 0..args.tokens {
             // SAFETY: the caller's promise.
@@ -61,7 +61,7 @@ mod tests {
     use crate::cpu::Level;
     use crate::kernels::{Input, Kernels, MatmulArgs, Window};
     use crate::quant::testing::{Random, weight};
-    use crate::quant::{ActBlock, BLOCK, Layout, Precision};
+    use crate::quant::{ActBlock, Layout, Precision, row_blocks};
     use crate::tensor::Dtype;
 
     /// Root mean square of the differences to f64 dequantize-then-multiply, relative to that of the exact products.
@@ -71,8 +71,8 @@ mod tests {
         let depth = if dtype.block_len() == 256 { 768 } else { 704 };
         let mut random = Random::new(7);
         let (weights, x) = (random.row(dtype, rows * depth), random.normals(tokens * depth));
-        let mut acts = vec![ActBlock::ZERO; tokens * depth.div_ceil(BLOCK)];
-        for (x, acts) in x.chunks(depth).zip(acts.chunks_mut(depth.div_ceil(BLOCK))) {
+        let mut acts = vec![ActBlock::ZERO; tokens * row_blocks(depth)];
+        for (x, acts) in x.chunks(depth).zip(acts.chunks_mut(row_blocks(depth))) {
             kernels.quantize(x, acts, precision);
         }
         let input = if dtype.block_len() == 1 { Input::Float(&x) } else { Input::Quantized(&acts, precision) };

@@ -27,16 +27,7 @@ pub(in crate::kernels) fn finish(block: &ActBlock, pair: &mut PairBlock, squares
     let sums = [&block.hi_sum, &block.lo_sum].map(|sums| sums.iter().map(|&sum| i32::from(sum)).sum::<i32>());
     pair.set_limits(squares, sums);
     pair.sum = 256 * sums[0] + sums[1];
-    for i in 0..BLOCK / 32 {
-        let [high, low] = [&block.hi_sum, &block.lo_sum].map(|sums| i32::from(sums[2 * i]) + i32::from(sums[2 * i + 1]));
-        let mut rest = 256 * high + low;
-        for digits in pair.sums.iter_mut().rev() {
-            digits[i] = rest as i8;
-            rest = (rest - i32::from(digits[i])) >> 8;
-        }
-    }
-    pair.start = start;
-    pair.scale = block.scale;
+    (pair.sums, pair.start, pair.scale) = (block.sums, start, block.scale);
     (pair.apart, pair.place) = (PairBlock::ZERO.apart, PairBlock::ZERO.place);
 }
 

@@ -41,18 +41,10 @@ fn fill(block: &mut ActBlock, x: &[f32; BLOCK], inverse: f32, precision: Precisi
                 let q = round(*x);
                 (*hi, *lo) = (((q + 128) >> 8) as i8, q as i8);
             }
-            block.lo_sum = sums(&block.lo);
         }
         Precision::Fast => x.iter().zip(&mut block.hi).for_each(|(x, hi)| *hi = round(*x) as i8),
     }
-    block.hi_sum = sums(&block.hi);
-}
-
-/// Sums of 16 at a time.
-#[inline(always)]
-fn sums(q: &[i8; BLOCK]) -> [i16; BLOCK / 16] {
-    let (runs, _) = q.as_chunks::<16>();
-    std::array::from_fn(|i| runs[i].iter().map(|&q| i16::from(q)).sum())
+    block.set_sums(precision);
 }
 
 /// Empties a block and sets its scale for numbers of magnitude `m` at most; returns what they must be multiplied by, or
@@ -78,10 +70,11 @@ pub(in crate::kernels) fn begin(block: &mut ActBlock, m: f32, precision: Precisi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quant::row_blocks;
     use crate::quant::testing::Random;
 
     fn quantized(x: &[f32], precision: Precision) -> Vec<ActBlock> {
-        let mut blocks = vec![ActBlock::ZERO; x.len().div_ceil(BLOCK)];
+        let mut blocks = vec![ActBlock::ZERO; row_blocks(x.len())];
         quantize(x, &mut blocks, precision);
         blocks
     }
@@ -106,6 +99,15 @@ mod tests {
                     let at = 16 * j..16 * j + 16;
                     assert_eq!(block.hi[at.clone()].iter().map(|&q| i16::from(q)).sum::<i16>(), block.hi_sum[j]);
                     assert_eq!(block.lo[at].iter().map(|&q| i16::from(q)).sum::<i16>(), block.lo_sum[j]);
+                }
+                for j in 0..8 {
+                    let sum: i32 = (32 * j..32 * j + 32)
+                        .map(|k| match precision {
+                            Precision::High => 256 * i32::from(block.hi[k]) + i32::from(block.lo[k]),
+                            Precision::Fast => i32::from(block.hi[k]),
+                        })
+                        .sum();
+                    assert_eq!(block.sums.iter().fold(0, |sum, digits| 256 * sum + i32::from(digits[j])), sum);
                 }
             }
             assert!(blocks[1].hi[37..].iter().chain(&blocks[1].lo[37..]).all(|&q| q == 0), "padding");

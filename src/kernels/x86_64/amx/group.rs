@@ -1,18 +1,23 @@
 //! What products by tiles ask of a format.
 
-use super::tiles::{Config, Pair, Tiles};
-use crate::kernels::x86_64::avx512::lanes::Rows;
-use crate::quant::{ActBlock, Plain};
-use std::arch::x86_64::__m512;
-use std::ops::Range;
+use super::tiles::{Config, Operands, Products, Tiles};
+use crate::kernels::MatmulArgs;
+use crate::quant::ActBlock;
+use std::arch::x86_64::{__m512, __m512i};
 
 /// Unpacked blocks of sixteen rows, up to 256 weights each.
 pub(super) trait Group: Sized {
-    /// The blocks.
-    type Block: Plain;
-
     /// How tiles are cut.
     const CONFIG: &'static Config;
+
+    /// In how many parts a product is done, which are added up.
+    const PARTS: usize;
+
+    /// How many factors there are, each for two operands.
+    const FACTORS: usize;
+
+    /// What sums are multiplied with.
+    type Numbers: Copy;
 
     /// An empty group.
     ///
@@ -20,24 +25,32 @@ pub(super) trait Group: Sized {
     /// The CPU has AVX-512.
     unsafe fn new() -> Self;
 
-    /// Unpacks blocks.
-    ///
-    /// # Safety
-    /// The CPU has AVX-512.
-    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<Self::Block, I>, blocks: Range<usize>);
-
-    /// How many products there are for each tile of tokens.
+    /// How many products there are for the tokens that are multiplied together.
     fn steps(&self) -> usize;
 
-    /// Multiplies with the activations of sixteen tokens, of which the halves that are in use follow each other.
+    /// What the sums of a product are multiplied with.
+    fn numbers(&self, step: usize) -> Self::Numbers;
+
+    /// Does the N-th product of a part, in order: the first part stores the sums of the product before.
     ///
     /// # Safety
-    /// Tiles are cut as `CONFIG` says. An [`ActBlock`] is readable at `acts` and 15 times `stride` bytes further on.
-    unsafe fn multiply<const H: usize>(&self, step: usize, tiles: &Tiles, acts: *const i8, stride: usize, sums: &mut Pair<H>);
+    /// Tiles are cut as `CONFIG` says. The operands are readable, 256 bytes of each.
+    unsafe fn multiply<const N: usize, const PART: usize>(
+        &self,
+        step: usize,
+        tiles: &Tiles,
+        acts: Operands,
+        before: &mut Products,
+    );
 
-    /// Adds the sums of a token to its outputs, by the operations of the numerics definition.
+    /// Adds sums to the outputs of a token, by the operations of the numerics definition: given those of each factor with the
+    /// halves of the activations that are in use.
     ///
     /// # Safety
     /// The CPU has AVX-512.
-    unsafe fn add<const H: usize>(&self, step: usize, sums: &Pair<H>, token: usize, act: &ActBlock, acc: __m512) -> __m512;
+    unsafe fn add<const H: usize>(numbers: &Self::Numbers, sums: [[__m512i; H]; 2], act: &ActBlock, acc: __m512) -> __m512;
 }
+
+/// Unpacks the given 256 weights, or as many as there are, of sixteen rows from the given one on; fetches what comes after them.
+/// The CPU has AVX-512, and the rows are there.
+pub(super) type Fill<G> = unsafe fn(&mut G, &MatmulArgs, usize, usize);

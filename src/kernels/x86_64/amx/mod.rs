@@ -22,16 +22,16 @@ use super_tile::Super;
 pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     // How formats become tiles, and what multiplies where they are not filled.
     macro_rules! products {
-        ($($table:ident $tile:ident $(<$digits:literal, $signed:literal>)?, $other:ident $(<$interleaved:literal>)?: $($name:ident)*;)*) => {
-            $(products! { @ $table [$tile $(<$digits, $signed>)?] [$other $(<$interleaved>)?] $($name)* })*
+        ($($table:ident $tile:ident <$($shape:literal),*>, $other:ident $(<$interleaved:literal>)?: $($name:ident)*;)*) => {
+            $(products! { @ $table [$tile::<$($shape),*>] [$other $(<$interleaved>)?] $($name)* })*
         };
         (@ $table:ident $tile:tt $other:tt $($name:ident)*) => { $(products! { @@ $table $tile $other $name })* };
-        (@@ $table:ident [$tile:ident $(<$digits:literal, $signed:literal>)?] [$other:ident $(<$interleaved:literal>)?] $name:ident) => {{
+        (@@ $table:ident [$tile:ty] [$other:ident $(<$interleaved:literal>)?] $name:ident) => {{
             unsafe fn product(args: &MatmulArgs) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     if matmul::fills_tiles(args) {
-                        matmul::quantized::<$tile<quant::$name $(, $digits, $signed)?>, { is_interleaved!($table) }>(args);
+                        matmul::quantized(args, <$tile>::fill::<quant::$name, { is_interleaved!($table) }>);
                     } else {
                         $other::quantized::<quant::$name $(, $interleaved)?>(args);
                     }
@@ -53,13 +53,15 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     // Tiles work so fast that activations have to come from the second cache: more rows use them while they are there.
     kernels.portion = Portion { rows: 128, work: 384 << 20 };
     products! {
-        matmul Super<2, 0>, matvec: Q4_K Q5_K;
-        matmul Super<2, 1>, matvec: Q6_K;
-        matmul Super<2, 1>, vectors<false>: Q3_K IQ4_XS;
-        matmul Super<1, 1>, vectors<false>: Q2_K Q8_K TQ1_0 TQ2_0;
-        matmul Small, vectors<false>: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4;
-        interleaved Super<2, 0>, vectors<true>: Q4_K Q5_K;
-        interleaved Super<2, 1>, vectors<true>: Q6_K;
-        interleaved Small, vectors<true>: Q4_0 Q8_0;
+        matmul Super<2, 0, 8>, matvec: Q4_K Q5_K;
+        matmul Super<2, 1, 0>, matvec: Q6_K;
+        matmul Super<2, 1, 0>, vectors<false>: Q3_K IQ4_XS;
+        matmul Super<1, 1, 16>, vectors<false>: Q2_K;
+        matmul Super<1, 1, 0>, vectors<false>: Q8_K TQ1_0 TQ2_0;
+        matmul Small<false>, vectors<false>: Q4_0 Q5_0 Q8_0 IQ4_NL MXFP4;
+        matmul Small<true>, vectors<false>: Q4_1 Q5_1;
+        interleaved Super<2, 0, 8>, vectors<true>: Q4_K Q5_K;
+        interleaved Super<2, 1, 0>, vectors<true>: Q6_K;
+        interleaved Small<false>, vectors<true>: Q4_0 Q8_0;
     }
 }

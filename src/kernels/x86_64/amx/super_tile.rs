@@ -6,37 +6,92 @@
 //! multiplied, or what comes out still is a byte, there is one digit.
 
 use super::group::Group;
-use super::tiles::{Config, Factor, Pair, Tiles};
-use crate::kernels::x86_64::avx512::lanes::Rows;
-use crate::kernels::x86_64::avx512::super_tile::{Head, SuperFormat, finish};
+use super::tiles::{Config, Factor, Operands, Products, Tiles};
+use crate::kernels::MatmulArgs;
+use crate::kernels::x86_64::avx512::super_tile::{Head, SuperFormat, digits, subtract_minima, whole};
 use crate::quant::ActBlock;
 use std::arch::x86_64::*;
-use std::marker::PhantomData;
-use std::ops::Range;
 
-/// Sixteen super-blocks in D digits, which have a sign if SIGNED is 1.
-pub(super) struct Super<F, const D: usize, const SIGNED: usize> {
+/// Sixteen super-blocks in D digits, which have a sign if SIGNED is 1, with MINS sub-minima.
+pub(super) struct Super<const D: usize, const SIGNED: usize, const MINS: usize> {
     /// The high digits, then the low ones.
     factors: [Factor; D],
     head: Head,
-    format: PhantomData<F>,
 }
 
-impl<F: SuperFormat, const D: usize, const SIGNED: usize> Group for Super<F, D, SIGNED> {
-    type Block = F;
-
+impl<const D: usize, const SIGNED: usize, const MINS: usize> Group for Super<D, SIGNED, MINS> {
     const CONFIG: &'static Config = &const { Config::new(64) };
+    const PARTS: usize = 4;
+    const FACTORS: usize = D;
+
+    /// The scale, that of the sub-minima, and these.
+    type Numbers = (__m512, __m512, [__m512i; 4]);
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn new() -> Self {
-        Super { factors: [const { Factor::ZERO }; D], head: Head::new(), format: PhantomData }
+        Super { factors: [const { Factor::ZERO }; D], head: Head::new() }
+    }
+
+    #[inline]
+    fn steps(&self) -> usize {
+        1
+    }
+
+    #[inline]
+    fn numbers(&self, _: usize) -> Self::Numbers {
+        (self.head.d, self.head.dmin, self.head.mins)
+    }
+
+    #[inline]
+    unsafe fn multiply<const N: usize, const PART: usize>(&self, _: usize, tiles: &Tiles, acts: Operands, before: &mut Products) {
+        // SAFETY: the caller's promise; a factor has four parts.
+        unsafe {
+            let factor = self.factors[N / 2].0.as_ptr().add(16 * PART);
+            let acts = Operands { first: acts.first.add(64 * PART), ..acts };
+            match PART {
+                0 => tiles.multiply::<N, SIGNED, 1, 0>(acts, factor, before),
+                _ => tiles.multiply::<N, SIGNED, 0, 0>(acts, factor, before),
+            }
+        }
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn fill<const I: bool>(&mut self, rows: &Rows<F, I>, blocks: Range<usize>) {
-        let column = rows.column(blocks.start);
+    unsafe fn add<const H: usize>(
+        (d, dmin, mins): &Self::Numbers,
+        [mut totals, low]: [[__m512i; H]; 2],
+        act: &ActBlock,
+        acc: __m512,
+    ) -> __m512 {
+        if D == 2 {
+            for (total, low) in totals.iter_mut().zip(low) {
+                let high = if SIGNED == 0 { _mm512_slli_epi32::<3>(*total) } else { _mm512_slli_epi32::<7>(*total) };
+                *total = _mm512_add_epi32(high, low);
+            }
+        }
+        let scale = _mm512_set1_ps(act.scale);
+        let acc = _mm512_fmadd_ps(_mm512_mul_ps(*d, scale), whole(totals), acc);
+        let dmin = _mm512_mul_ps(*dmin, scale);
+        match (MINS, H) {
+            (0, _) => acc,
+            (8, 2) => subtract_minima(mins, &act.sums, dmin, acc),
+            // Fewer digits hold the sums of one half.
+            (8, _) => subtract_minima(mins, act.half_sums(), dmin, acc),
+            _ => subtract_minima(mins, &digits::<H>(act), dmin, acc),
+        }
+    }
+}
+
+impl<const D: usize, const SIGNED: usize, const MINS: usize> Super<D, SIGNED, MINS> {
+    /// See [`Fill`].
+    ///
+    /// [`Fill`]: super::group::Fill
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub unsafe fn fill<F: SuperFormat, const I: bool>(&mut self, args: &MatmulArgs, row: usize, unit: usize) {
+        const { assert!(F::SUB_MINS == MINS) };
+        let rows = super::matmul::rows::<F, I>(args, row, unit);
+        let column = rows.column(unit);
         // SAFETY: the level is there.
         unsafe { F::head(&column, &mut self.head) };
         for q in 0..4 {
@@ -47,7 +102,7 @@ impl<F: SuperFormat, const D: usize, const SIGNED: usize> Group for Super<F, D, 
                 let scale =
                     if D == 1 { [_mm512_setzero_si512(); 2] } else { Self::scale(self.head.scales[place / (F::SUB / 16)]) };
                 for (i, &weights) in weights.iter().enumerate() {
-                    for (factor, digit) in self.factors.iter_mut().zip(Self::digits(weights, scale)) {
+                    for (factor, digit) in self.factors.iter_mut().zip(Self::digits::<F>(weights, scale)) {
                         // SAFETY: the store is the 64 bytes of the array.
                         unsafe { _mm512_storeu_si512(factor.0[4 * place + i].as_mut_ptr().cast(), digit) };
                     }
@@ -56,38 +111,6 @@ impl<F: SuperFormat, const D: usize, const SIGNED: usize> Group for Super<F, D, 
         }
     }
 
-    #[inline]
-    fn steps(&self) -> usize {
-        1
-    }
-
-    #[inline]
-    unsafe fn multiply<const H: usize>(&self, _: usize, tiles: &Tiles, acts: *const i8, stride: usize, sums: &mut Pair<H>) {
-        // SAFETY: the caller's promise.
-        unsafe { tiles.multiply::<SIGNED, D, H>(acts, stride, &self.factors, sums) };
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn add<const H: usize>(&self, _: usize, sums: &Pair<H>, token: usize, act: &ActBlock, acc: __m512) -> __m512 {
-        let mut totals = [_mm512_setzero_si512(); H];
-        for (d, halves) in sums[..D].iter().enumerate() {
-            for (total, sums) in totals.iter_mut().zip(halves) {
-                let sums = sums.of(token);
-                *total = match (d, SIGNED) {
-                    (0, _) => sums,
-                    (_, 0) => _mm512_add_epi32(_mm512_slli_epi32::<3>(*total), sums),
-                    _ => _mm512_add_epi32(_mm512_slli_epi32::<7>(*total), sums),
-                };
-            }
-        }
-        let mut acc = [[acc]];
-        finish::<F, 1, 1, H>([[totals]], [&self.head], &[act], &mut acc);
-        acc[0][0]
-    }
-}
-
-impl<F: SuperFormat, const D: usize, const SIGNED: usize> Super<F, D, SIGNED> {
     /// What weights are multiplied with, twice in every lane: both digits of a sub-scale without a sign, or all of one with it.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -102,7 +125,7 @@ impl<F: SuperFormat, const D: usize, const SIGNED: usize> Super<F, D, SIGNED> {
     /// Weights times their sub-scales, the high digits first; one digit: the weights.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn digits(weights: __m512i, scale: [__m512i; 2]) -> [__m512i; 2] {
+    fn digits<F: SuperFormat>(weights: __m512i, scale: [__m512i; 2]) -> [__m512i; 2] {
         if D == 1 {
             return [_mm512_sub_epi8(weights, _mm512_set1_epi8(F::OFFSET as i8)); 2];
         }

@@ -5,26 +5,17 @@ use std::arch::asm;
 use std::arch::x86_64::{__m512i, _mm512_loadu_si512};
 use std::marker::PhantomData;
 
+/// Begins sums in a tile, after those that are there were stored, if this is the first of several products that are added up.
+macro_rules! begin {
+    ($tile:literal, $place:literal) => {
+        concat!(".if {first}\ntilestored [{sums} + {row} + ", $place, "], ", $tile, "\ntilezero ", $tile, "\n.endif")
+    };
+}
+
 /// Adds products of signed bytes with bytes that have a sign or not.
 macro_rules! dot {
     ($tiles:literal) => {
         concat!(".if {signed}\ntdpbssd ", $tiles, "\n.else\ntdpbsud ", $tiles, "\n.endif")
-    };
-}
-
-/// Stores the sums.
-macro_rules! store {
-    () => {
-        "tilestored [{sums} + {row}], tmm0
-        .if {halves} == 2
-        tilestored [{sums} + {row} + 1024], tmm1
-        .endif
-        .if {digits} == 2
-        tilestored [{sums} + {row} + 1024 * {halves}], tmm2
-        .if {halves} == 2
-        tilestored [{sums} + {row} + 3072], tmm3
-        .endif
-        .endif"
     };
 }
 
@@ -63,23 +54,31 @@ impl Config {
 /// whose tiles are in use clocks lower.
 pub(super) struct Tiles(PhantomData<*const ()>);
 
-/// Sums of 16 weight rows for 16 tokens: `sums[token][row]`.
+/// Sums of up to two factors, of 16 weight rows each, with two operands: `products[factor][16 * operand + act][row]`.
 #[repr(C, align(64))]
-pub(super) struct Sums(pub [[i32; ROWS]; TOKENS]);
+pub(super) struct Products([[[i32; ROWS]; 2 * TOKENS]; 2]);
 
-/// Two products with H halves of the activations each.
-pub(super) type Pair<const H: usize> = [[Sums; H]; 2];
+impl Products {
+    pub const ZERO: Products = Products([[[0; ROWS]; 2 * TOKENS]; 2]);
 
-impl Sums {
-    pub const ZERO: Sums = Sums([[0; ROWS]; TOKENS]);
-
-    /// Those of the `token`-th of sixteen.
+    /// Those of all rows.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    pub fn of(&self, token: usize) -> __m512i {
+    pub fn of(&self, factor: usize, place: usize) -> __m512i {
         // SAFETY: the load is the 16 numbers of the array.
-        unsafe { _mm512_loadu_si512(self.0[token % TOKENS].as_ptr().cast()) }
+        unsafe { _mm512_loadu_si512(self.0[factor][place % (2 * TOKENS)].as_ptr().cast()) }
     }
+}
+
+/// Two operands of the tile unit: each is 64 bytes, or 32, at a place and at 15 more, which are equally far apart. They are the
+/// halves of the activations of 16 tokens, or activations of 16 tokens and of 16 others.
+#[derive(Clone, Copy)]
+pub(super) struct Operands {
+    pub first: *const i8,
+    /// From the one to the other, in bytes.
+    pub second: usize,
+    /// From one place to the next, in bytes.
+    pub stride: usize,
 }
 
 /// 256 weights of sixteen rows in the order of the multiplier: vector `i` holds weights `4 * i..4 * i + 4` of each row.
@@ -102,99 +101,71 @@ impl Tiles {
         Tiles(PhantomData)
     }
 
-    /// Multiplies 256 activations of 16 tokens with D factors of 16 rows of weights, which are bytes with a sign if SIGNED
-    /// is 1. `sums[d][h]` receives the sums of factor `d` times half `h` of the activations, of H halves.
+    /// The N-th of four products, in order: of two operands with a factor, and of these again, or of others if APART is 1, with
+    /// another factor. Factors have a sign if SIGNED is 1. Sums are added up; if FIRST is 1, those before are stored.
     ///
     /// # Safety
-    /// 256 signed bytes of each half are readable at `acts` and 15 times `stride` bytes further on; halves follow each other.
-    /// The tiles are those of `Config::new(64)`.
+    /// Tiles are as deep as the operands and the factor, of which so much is readable.
     #[inline]
-    pub unsafe fn multiply<const SIGNED: usize, const D: usize, const H: usize>(
+    pub unsafe fn multiply<const N: usize, const SIGNED: usize, const FIRST: usize, const APART: usize>(
         &self,
-        acts: *const i8,
-        stride: usize,
-        factors: &[Factor; D],
-        sums: &mut Pair<H>,
+        acts: Operands,
+        factor: *const [u8; ROW_BYTES],
+        before: &mut Products,
     ) {
-        const { assert!(matches!((D, H), (1 | 2, 1 | 2))) };
-        // SAFETY: `factors` and `sums` are as long as they say, and the caller vouches for the activations. Tiles are taken.
+        const { assert!(N < 4) };
+        // SAFETY: `before` has room for four tiles, and the caller vouches for the rest. Tiles are taken.
         unsafe {
             asm!(
-                ".irp tile, 0, 1, 2, 3",
-                "tilezero tmm\\tile",
-                ".endr",
-                ".irp quarter, 0, 1, 2, 3",
-                "tileloadd tmm4, [{acts} + {stride} + 64 * \\quarter]",
-                "tileloadd tmm6, [{factors} + {row} + 1024 * \\quarter]",
+                ".if {n} == 0",
+                "tileloadd tmm4, [{acts} + {stride}]",
+                "tileloadd tmm6, [{factor} + {row}]",
+                begin!("tmm0", "0"),
                 dot!("tmm0, tmm4, tmm6"),
-                ".if {halves} == 2",
-                "tileloadd tmm5, [{acts} + {stride} + 256 + 64 * \\quarter]",
+                ".elseif {n} == 1",
+                "tileloadd tmm5, [{acts} + {stride}]",
+                begin!("tmm1", "1024"),
                 dot!("tmm1, tmm5, tmm6"),
+                ".elseif {n} == 2",
+                "tileloadd tmm7, [{factor} + {row}]",
+                ".if {apart}",
+                "tileloadd tmm4, [{acts} + {stride}]",
                 ".endif",
-                ".if {digits} == 2",
-                "tileloadd tmm7, [{factors} + {row} + 4096 + 1024 * \\quarter]",
+                begin!("tmm2", "2048"),
                 dot!("tmm2, tmm4, tmm7"),
-                ".if {halves} == 2",
+                ".else",
+                ".if {apart}",
+                "tileloadd tmm5, [{acts} + {stride}]",
+                ".endif",
+                begin!("tmm3", "3072"),
                 dot!("tmm3, tmm5, tmm7"),
                 ".endif",
-                ".endif",
-                ".endr",
-                store!(),
-                acts = in(reg) acts,
-                stride = in(reg) stride,
-                factors = in(reg) factors,
+                acts = in(reg) if N % 2 == 1 { acts.first.add(acts.second) } else { acts.first },
+                stride = in(reg) acts.stride,
+                factor = in(reg) factor,
                 row = in(reg) ROW_BYTES,
-                sums = in(reg) sums,
+                sums = in(reg) before,
+                n = const N,
+                first = const FIRST,
                 signed = const SIGNED,
-                digits = const D,
-                halves = const H,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                apart = const APART,
                 options(nostack, preserves_flags)
             );
         }
     }
 
-    /// Multiplies 32 activations of 16 tokens with 16 rows of weights, and the next 32 with the next weights, which have a
-    /// sign. `sums[0][h]` receives the sums of half `h` of the former activations, `sums[1][h]` those of the latter.
-    ///
-    /// # Safety
-    /// 64 signed bytes are readable at `acts`, 256 bytes behind it, and so on 15 times `stride` bytes further on; 1024 bytes
-    /// at `weights`. The tiles are those of `Config::new(32)`.
+    /// Stores the sums of the last product.
     #[inline]
-    pub unsafe fn multiply_apart<const H: usize>(&self, acts: *const i8, stride: usize, weights: *const u8, sums: &mut Pair<H>) {
-        const { assert!(matches!(H, 1 | 2)) };
-        // SAFETY: `sums` are as long as they say, and the caller vouches for the rest. Tiles are taken.
+    pub fn finish(&self, last: &mut Products) {
+        // SAFETY: `last` has room for four tiles. Tiles are taken.
         unsafe {
             asm!(
-                ".irp tile, 0, 1, 2, 3",
-                "tilezero tmm\\tile",
-                ".endr",
-                "tileloadd tmm4, [{acts} + {stride}]",
-                "tileloadd tmm6, [{weights} + {row}]",
-                dot!("tmm0, tmm4, tmm6"),
-                ".if {halves} == 2",
-                "tileloadd tmm5, [{acts} + {stride} + 256]",
-                dot!("tmm1, tmm5, tmm6"),
-                ".endif",
-                "tileloadd tmm4, [{acts} + {stride} + 32]",
-                "tileloadd tmm7, [{weights} + {row} + 512]",
-                dot!("tmm2, tmm4, tmm7"),
-                ".if {halves} == 2",
-                "tileloadd tmm5, [{acts} + {stride} + 288]",
-                dot!("tmm3, tmm5, tmm7"),
-                ".endif",
-                store!(),
-                acts = in(reg) acts,
-                stride = in(reg) stride,
-                weights = in(reg) weights,
+                "tilestored [{sums} + {row}], tmm0",
+                "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2",
+                "tilestored [{sums} + {row} + 3072], tmm3",
+                sums = in(reg) last,
                 row = in(reg) ROW_BYTES,
-                sums = in(reg) sums,
-                signed = const 1,
-                digits = const 2,
-                halves = const H,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack, preserves_flags)
             );
         }

@@ -8,7 +8,7 @@ use super::lanes::{bits, high_f16, low_f16};
 use super::matmul::{self, Tiled};
 use crate::kernels::rows::opaque;
 use crate::kernels::{Input, MatmulArgs};
-use crate::quant::{ActBlock, Plain, Precision, Q4_K, Q5_K, Q6_K, blocks};
+use crate::quant::{ActBlock, BLOCK, Plain, Precision, Q4_K, Q5_K, Q6_K, blocks};
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -97,6 +97,7 @@ unsafe fn multiply<F: RowWise>(args: &MatmulArgs) -> bool {
     if args.tokens > 1 || args.rows < ROWS {
         return false;
     }
+    let acts = &acts[..args.depth / BLOCK];
     for row in (0..args.rows).step_by(ROWS) {
         // Some rows twice is less work than one by one.
         let first = row.min(args.rows - ROWS);

@@ -111,6 +111,7 @@ unsafe fn multiply<F: SmallRow>(args: &MatmulArgs) -> bool {
         return false;
     }
     let (weights, per_row) = (blocks::<F>(args.weights), args.depth / 32);
+    let acts = &acts[..args.depth / BLOCK];
     let mut wide = Widened::new();
     for row in (0..args.rows).step_by(ROWS) {
         // Some rows twice is less work than one by one.

@@ -7,7 +7,7 @@ use super::super_tile::Super;
 use super::tile::{Acts, Tile, Tiled};
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{FEW_TOKENS, Input, MatmulArgs, Window};
-use crate::quant::{self, ActBlock, BLOCK, Float, PairBlock, Plain, Precision, blocks};
+use crate::quant::{self, ActBlock, BLOCK, Float, PairBlock, Plain, Precision, blocks, row_blocks};
 use std::arch::x86_64::*;
 use std::array::{self, from_fn};
 
@@ -136,8 +136,8 @@ unsafe fn strip_at_once<F: Plain, U: Tile<F>, const T: usize, const H: usize, co
     let weights = &blocks::<F>(args.weights)[first * per_row..][..16 * per_row];
     let rows = Rows::<F, I>::new(weights, per_row, weights.as_ptr_range().end);
     let mut acc = [[_mm512_setzero_ps(); T]];
-    let units = acts.len() / args.tokens;
-    let acts: [_; T] = from_fn(|t| &acts[(token + t) * units..][..units]);
+    let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));
+    let acts: [_; T] = from_fn(|t| &acts[(token + t) * stride..][..units]);
     for unit in 0..units {
         let blocks = unit * per_unit..((unit + 1) * per_unit).min(per_row);
         // SAFETY: the level is there.
@@ -173,7 +173,7 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
         Rows::new(these, if ROWS == 1 { 0 } else { per_row }, next)
     });
     let out = Columns::<ROWS>::new(args, first);
-    let units = args.depth.div_ceil(BLOCK);
+    let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));
     for unit in 0..units {
         if many && !I {
             let next = (unit + 1) * per_unit;
@@ -185,7 +185,8 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
         }
         let mut token = 0;
         while token < args.tokens {
-            let (acts, pairs, place) = (&acts[unit..], args.pairs.get(unit..).unwrap_or(&[]), (unit, units));
+            let (acts, pairs) = (&acts[unit..], args.pairs.get(unit..).unwrap_or(&[]));
+            let place = (unit, unit + 1 == units, stride);
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
@@ -200,8 +201,8 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
     ROWS
 }
 
-/// Adds the products of tiles with T tokens to the sums: those of one block, given its number, of some, which is how far the
-/// tokens' blocks are apart. Returns T.
+/// Adds the products of tiles with T tokens to the sums: those of one block, given its number, whether it is the last one, and how
+/// far the tokens' blocks are apart. Returns T.
 ///
 /// # Safety
 /// As `quantized`.
@@ -211,7 +212,7 @@ unsafe fn step<F: Plain, U: Tile<F>, const H: usize, const G: usize, const T: us
     tiles: &[U; G],
     acts: &[ActBlock],
     pairs: &[PairBlock],
-    (unit, stride): (usize, usize),
+    (unit, last, stride): (usize, bool, usize),
     token: usize,
     out: &Columns<ROWS>,
 ) -> usize {
@@ -224,7 +225,6 @@ unsafe fn step<F: Plain, U: Tile<F>, const H: usize, const G: usize, const T: us
                 acc[t] = loaded;
             }
         }
-        let last = unit + 1 == stride;
         if last {
             (T..2 * T).for_each(|t| out.fetch::<G>(token + t));
         }

@@ -103,7 +103,7 @@ impl<F: PairFormat> Tile<F> for Pairs<F> {
                 let head = &tiles[g].plain.head;
                 acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(head.d, scale), sums[g][t], acc[g][t]);
                 if F::SUB_MINS > 0 {
-                    acc[g][t] = subtract_minima::<F, 8>(head, &pairs[t].sums, scale, acc[g][t]);
+                    acc[g][t] = subtract_minima(&head.mins, &pairs[t].sums, _mm512_mul_ps(head.dmin, scale), acc[g][t]);
                 }
             }
         }

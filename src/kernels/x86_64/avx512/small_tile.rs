@@ -113,7 +113,11 @@ fn add<F: SmallFormat, const G: usize, const T: usize, const H: usize>(
             if F::OFFSET != 0 {
                 total = _mm512_sub_epi32(total, _mm512_set1_epi32(sums[t][part] * F::OFFSET));
             }
-            acc[g][t] = finish::<F>(total, sum, blocks[g].scale, blocks[g].min, scale, acc[g][t]);
+            let Numbers { scale: step, min, .. } = *blocks[g];
+            acc[g][t] = match F::MINS {
+                true => finish::<true>(total, sum, step, min, scale, acc[g][t]),
+                false => finish::<false>(total, sum, step, min, scale, acc[g][t]),
+            };
         }
     }
 }
@@ -121,7 +125,7 @@ fn add<F: SmallFormat, const G: usize, const T: usize, const H: usize>(
 /// Adds the products of a block to the outputs: their sum, and that of the activations, each times its scales.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(in crate::kernels::x86_64) fn finish<F: SmallFormat>(
+pub(in crate::kernels::x86_64) fn finish<const MINS: bool>(
     total: __m512i,
     sum: __m512i,
     scale: __m512,
@@ -130,7 +134,7 @@ pub(in crate::kernels::x86_64) fn finish<F: SmallFormat>(
     acc: __m512,
 ) -> __m512 {
     let acc = _mm512_fmadd_ps(_mm512_mul_ps(scale, act_scale), _mm512_cvtepi32_ps(total), acc);
-    if F::MINS { _mm512_fmadd_ps(_mm512_mul_ps(min, act_scale), _mm512_cvtepi32_ps(sum), acc) } else { acc }
+    if MINS { _mm512_fmadd_ps(_mm512_mul_ps(min, act_scale), _mm512_cvtepi32_ps(sum), acc) } else { acc }
 }
 
 /// Sums of 32 activations.

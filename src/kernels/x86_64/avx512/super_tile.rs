@@ -3,6 +3,7 @@
 use super::lanes::{Column, Rows, Run, broadcast};
 use super::tile::{Acts, PerOutput, Sums, Tile, add_products, half_sums, zero};
 use crate::quant::{ActBlock, BLOCK, Format};
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::array::from_fn;
 use std::borrow::Borrow;
@@ -148,7 +149,7 @@ fn add<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const
 /// Adds the sums of sub-scale times weight times activation to the outputs, each times its scale, less the minima.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(in crate::kernels::x86_64) fn finish<F: SuperFormat, const G: usize, const T: usize, const H: usize>(
+fn finish<F: SuperFormat, const G: usize, const T: usize, const H: usize>(
     totals: Sums<G, T, H>,
     heads: [&Head; G],
     acts: &[&ActBlock; T],
@@ -159,14 +160,16 @@ pub(in crate::kernels::x86_64) fn finish<F: SuperFormat, const G: usize, const T
         for g in 0..G {
             acc[g][t] = _mm512_fmadd_ps(_mm512_mul_ps(heads[g].d, scale), whole(totals[g][t]), acc[g][t]);
         }
-        if F::SUB_MINS == 0 {
-            continue;
-        }
-        let digits = digits::<F, H>(acts[t]);
-        // Fewer digits hold the sums of one half.
-        let digits = &digits[2 - H..];
+        let of_16 = if F::SUB_MINS == 16 { digits::<H>(acts[t]) } else { [[0; 16]; 3] };
         for g in 0..G {
-            acc[g][t] = subtract_minima::<F, 16>(heads[g], digits, scale, acc[g][t]);
+            let (mins, dmin) = (&heads[g].mins, _mm512_mul_ps(heads[g].dmin, scale));
+            acc[g][t] = match (F::SUB_MINS, H) {
+                (0, _) => acc[g][t],
+                (8, 2) => subtract_minima(mins, &acts[t].sums, dmin, acc[g][t]),
+                // Fewer digits hold the sums of one half.
+                (8, _) => subtract_minima(mins, acts[t].half_sums(), dmin, acc[g][t]),
+                _ => subtract_minima(mins, &of_16, dmin, acc[g][t]),
+            };
         }
     }
 }
@@ -174,45 +177,67 @@ pub(in crate::kernels::x86_64) fn finish<F: SuperFormat, const G: usize, const T
 /// What the sums of the halves say together.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn whole<const H: usize>(totals: [__m512i; H]) -> __m512 {
+pub(in crate::kernels::x86_64) fn whole<const H: usize>(totals: [__m512i; H]) -> __m512 {
     let totals = totals.map(|total| _mm512_cvtepi32_ps(total));
     let whole = totals.into_iter().reduce(|high, low| _mm512_fmadd_ps(high, _mm512_set1_ps(256.0), low));
     whole.unwrap_or(_mm512_setzero_ps())
 }
 
-/// Subtracts the sums of sub-minimum times activation, times their scales, from outputs of a token: given the sums of the
-/// activations of each sub-minimum as digits to the base 256, the greatest first.
+/// Subtracts the sums of sub-minimum times activation, times a scale, from outputs of a token: given N sub-minima, and the sums
+/// of the activations of each as digits to the base 256, the greatest first.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn subtract_minima<F: SuperFormat, const N: usize>(
-    head: &Head,
-    digits: &[[i8; N]],
+pub(in crate::kernels::x86_64) fn subtract_minima<const N: usize, const D: usize>(
+    mins: &[__m512i; 4],
+    digits: &[[i8; N]; D],
     scale: __m512,
     acc: __m512,
 ) -> __m512 {
-    let mut total = _mm512_setzero_si512();
-    for (i, digits) in digits.iter().enumerate() {
-        if i > 0 {
-            total = _mm512_slli_epi32::<8>(total);
-        }
-        for (j, &mins) in head.mins[..F::SUB_MINS / 4].iter().enumerate() {
-            total = _mm512_dpbusd_epi32(total, mins, broadcast(digits, j));
-        }
+    let mut total = eight_minima(&[mins[0], mins[1]], digits, 0);
+    if N == 16 {
+        total = _mm512_add_epi32(total, eight_minima(&[mins[2], mins[3]], digits, 1));
     }
-    _mm512_fnmadd_ps(_mm512_mul_ps(head.dmin, scale), _mm512_cvtepi32_ps(total), acc)
+    _mm512_fnmadd_ps(scale, _mm512_cvtepi32_ps(total), acc)
 }
 
-/// The sums of the activations of each sub-minimum as digits to the base 256, each with a sign, the greatest first.
+/// The sums for eight sub-minima of N. By `asm!`, because compilers load neighbouring digits at once, to broadcast them from
+/// registers, which takes twice the instructions.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn digits<F: SuperFormat, const H: usize>(act: &ActBlock) -> [[i8; 16]; 3] {
+fn eight_minima<const N: usize, const D: usize>(mins: &[__m512i; 2], digits: &[[i8; N]; D], part: usize) -> __m512i {
+    const { assert!(D >= 1 && D <= 3) };
+    let mut total = _mm512_setzero_si512();
+    // SAFETY: what is read are eight of each N digits.
+    unsafe {
+        asm!(
+            ".irp digit, 0, 1, 2",
+            ".if \\digit < {count}",
+            ".if \\digit",
+            "vpslld {total}, {total}, 8",
+            ".endif",
+            "vpdpbusd {total}, {low}, dword ptr [{digits} + {n} * \\digit]{{1to16}}",
+            "vpdpbusd {total}, {high}, dword ptr [{digits} + {n} * \\digit + 4]{{1to16}}",
+            ".endif",
+            ".endr",
+            total = inout(zmm_reg) total,
+            low = in(zmm_reg) mins[0],
+            high = in(zmm_reg) mins[1],
+            digits = in(reg) &raw const digits[0][8 * part],
+            count = const D,
+            n = const N,
+            options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    total
+}
+
+/// Sums of 16 activations as `ActBlock::sums` are of 32.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(in crate::kernels::x86_64) fn digits<const H: usize>(act: &ActBlock) -> [[i8; 16]; 3] {
     let sums = |h: usize| {
         // SAFETY: the load is the 16 numbers of the array.
-        let sums = unsafe { _mm256_loadu_si256(half_sums(act, h).as_ptr().cast()) };
-        match F::SUB_MINS {
-            16 => _mm512_cvtepi16_epi32(sums),
-            _ => _mm512_zextsi256_si512(_mm256_madd_epi16(sums, _mm256_set1_epi16(1))),
-        }
+        _mm512_cvtepi16_epi32(unsafe { _mm256_loadu_si256(half_sums(act, h).as_ptr().cast()) })
     };
     let whole = if H == 2 { _mm512_add_epi32(_mm512_slli_epi32::<8>(sums(0)), sums(1)) } else { sums(0) };
     let carried = |rest| _mm512_srai_epi32::<8>(_mm512_add_epi32(rest, _mm512_set1_epi32(128)));
