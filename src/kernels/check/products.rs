@@ -162,19 +162,23 @@ fn products_run_on_tiles() {
         }
         count
     };
-    for (precision, halves) in [(Precision::High, 2), (Precision::Fast, 1)] {
-        // Four tiles are cleared; then what is loaded, multiplied and stored, of 256 activations in 64s, or of 64 in 32s.
-        let supers = |digits| 4 + 4 * (digits + halves + digits * halves) + digits * halves;
-        let small = 4 * (4 + 2 * (1 + halves + halves) + 2 * halves);
-        let digits =
+    // In fast precision, tokens fill both operands.
+    for (precision, together) in [(Precision::High, 16), (Precision::Fast, 32)] {
+        // 33 tokens: the last one alone does not let the next product store its sums. A product begins with stores and cleared
+        // tiles, and in four parts, two operands and each factor are loaded.
+        let products = 33_usize.div_ceil(together);
+        let supers = |factors: usize| products * (2 * 2 * factors + 4 * (2 + factors + 2 * factors)) + 4;
+        // Four times two blocks of 32, each with operands of its own.
+        let small = 4 * (products * (2 * 4 + 2 * (2 + 1 + 2)) + 4);
+        let factors =
             [(Dtype::Q4_K, 2), (Dtype::Q5_K, 2), (Dtype::Q6_K, 2), (Dtype::Q3_K, 2), (Dtype::IQ4_XS, 2), (Dtype::Q2_K, 1)];
-        let tiles = digits.map(|(dtype, digits)| (dtype, supers(digits))).into_iter();
-        for (dtype, tile) in tiles.chain([(Dtype::Q8_0, small), (Dtype::Q4_1, small)]) {
-            // 40 rows: three groups, the last of which overlaps. 33 tokens: three tiles.
-            assert_eq!(count(dtype, 40, 33, precision), 2 + 2 * 3 * 3 * tile, "{dtype}");
-            assert_eq!(count(dtype, 40, 15, precision), 0, "{dtype}: too few tokens");
+        let tiles = factors.map(|(dtype, factors)| (dtype, supers(factors))).into_iter();
+        for (dtype, tiles) in tiles.chain([(Dtype::Q8_0, small), (Dtype::Q4_1, small)]) {
+            // Taken and given back; two times 256 activations; 40 rows: three groups, the last of which overlaps.
+            assert_eq!(count(dtype, 40, 33, precision), 2 + 2 * 3 * tiles, "{dtype}");
+            assert_eq!(count(dtype, 40, together - 1, precision), 0, "{dtype}: too few tokens");
             assert_eq!(count(dtype, 15, 33, precision), 0, "{dtype}: too few rows");
-            assert_eq!(count(dtype, 48, 33, precision), 2 + 3 * 3 * 2 * tile, "{dtype}: whole groups");
+            assert_eq!(count(dtype, 48, 33, precision), 2 + 2 * 3 * tiles, "{dtype}: whole groups");
         }
     }
 }
@@ -316,7 +320,7 @@ fn products_of_extremes() {
             for (hi, lo) in [(127, 127), (127, -128), (-127, -128), (-127, 127)] {
                 let mut act = ActBlock { hi: [hi; 256], lo: [lo; 256], scale: 1.0, ..ActBlock::ZERO };
                 // One, and enough for tiles.
-                for tokens in [1, 16] {
+                for tokens in [1, 32] {
                     product.tokens = tokens;
                     for precision in [Precision::High, Precision::Fast] {
                         act.set_sums(precision);
