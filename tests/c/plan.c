@@ -71,6 +71,7 @@ static void budgets(const char *path)
 
     /* A copy of the file does not fit; nothing is wrong with a plan that says so. */
     OK(chord_model_options_set_copy(model_options, true, &err));
+    OK(chord_model_options_set_memory_budget(model_options, size / 2, &err));
     FAILS(chord_model_open(path, model_options, &model, &err), CHORD_STATUS_OVER_BUDGET, "model needs");
     FAILS(chord_model_open_memory(bytes, size, model_options, &model, &err), CHORD_STATUS_OVER_BUDGET, "model needs");
     CHECK(!model && planned(path, model_options, options).longest_context == 0);
