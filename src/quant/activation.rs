@@ -49,7 +49,8 @@ impl ActBlock {
         ActBlock { hi: [0; BLOCK], lo: [0; BLOCK], hi_sum: [0; 16], lo_sum: [0; 16], sums: [[0; 8]; 3], scale: 0.0 };
 
     /// The digits of `sums` that are in use in [`Precision::Fast`].
-    pub(crate) fn half_sums(&self) -> &[[i8; BLOCK / 32]; 2] {
+    #[must_use]
+    pub fn half_sums(&self) -> &[[i8; BLOCK / 32]; 2] {
         let [_, digits @ ..] = &self.sums;
         digits
     }
