@@ -6,7 +6,7 @@ use std::array;
 pub const BLOCK: usize = 256;
 
 /// Blocks from one row of `len` activations to the next: an odd number, because rows that are a multiple of some KiB apart would
-/// share few sets of a cache. Rows of an even number of blocks have one more, which nobody reads.
+/// share few sets of a cache. Rows of an even number of blocks have one more, which no product reads.
 #[must_use]
 pub const fn row_blocks(len: usize) -> usize {
     len.div_ceil(BLOCK) | 1
