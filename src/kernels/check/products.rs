@@ -164,12 +164,12 @@ fn products_run_on_tiles() {
     };
     // In fast precision, tokens fill both operands.
     for (precision, together) in [(Precision::High, 16), (Precision::Fast, 32)] {
-        // 33 tokens: the last one alone does not let the next product store its sums. A product begins with stores and cleared
-        // tiles, and in four parts, two operands and each factor are loaded.
+        // 33 tokens: after the last one alone, sums are stored that otherwise the next product would store.
         let products = 33_usize.div_ceil(together);
-        let supers = |factors: usize| products * (2 * 2 * factors + 4 * (2 + factors + 2 * factors)) + 4;
-        // Four times two blocks of 32, each with operands of its own.
-        let small = 4 * (products * (2 * 4 + 2 * (2 + 1 + 2)) + 4);
+        // Sums are stored and cleared; in four parts, two operands and each factor are loaded and, in the end, cleared.
+        let supers = |factors: usize| products * (2 * 2 * factors + 4 * (2 * (2 + factors) + 2 * factors)) + 6;
+        // Two times four blocks of 32, each with operands and sums of its own.
+        let small = 2 * (products * 4 * (2 * 2 + 2 * (2 + 1) + 2) + 6);
         let factors =
             [(Dtype::Q4_K, 2), (Dtype::Q5_K, 2), (Dtype::Q6_K, 2), (Dtype::Q3_K, 2), (Dtype::IQ4_XS, 2), (Dtype::Q2_K, 1)];
         let tiles = factors.map(|(dtype, factors)| (dtype, supers(factors))).into_iter();

@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use super::group::{Fill, Group};
-use super::tiles::{Operands, Products, ROWS, TOKENS, Tiles};
+use super::tiles::{Operands, ROWS, Sums, TOKENS, Tiles};
 use crate::kernels::x86_64::avx512::lanes::Rows;
 use crate::kernels::x86_64::avx512::matmul::fetch;
 use crate::kernels::{Input, MatmulArgs, Window};
@@ -54,6 +54,7 @@ pub(super) fn rows<'a, F: Plain, const I: bool>(args: &MatmulArgs<'a>, row: usiz
 unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock], fill: Fill<G>) {
     // SAFETY: the level is there, and no caller works with tiles.
     let (tiles, mut pair) = unsafe { (Tiles::new(G::CONFIG), [G::new(), G::new()]) };
+    let mut rooms = Rooms { last: Sums::ZERO, first: [const { Sums::ZERO }; 2] };
     let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));
     let whole = args.rows - args.rows % ROWS;
     // Some rows twice is less work than one by one.
@@ -68,7 +69,7 @@ unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock
                     for (g, group) in groups.iter_mut().enumerate() {
                         fill(group, args, first + ROWS * g, unit);
                     }
-                    strip(&column, first, groups, &tiles);
+                    strip(&column, first, groups, &tiles, &mut rooms);
                 }
             }
         }
@@ -83,9 +84,9 @@ unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, first: usize, groups: &[G], tiles: &Tiles) {
-    let mut products = Products::ZERO;
+unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, first: usize, groups: &[G], tiles: &Tiles, rooms: &mut Rooms) {
     let mut before = None::<Finish<G>>;
+    let mut room = 0;
     for token in (0..column.args.tokens).step_by(Column::<H>::TOGETHER) {
         let (first_act, operands) = column.operands(token);
         let tokens = token..column.args.tokens.min(token + Column::<H>::TOGETHER);
@@ -93,17 +94,21 @@ unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, first: usize, grou
         // Activations that came into the first cache serve all groups.
         for (g, group) in groups.iter().enumerate() {
             for step in 0..group.steps() {
-                // The first part stores the sums before, so all its products come before these are finished.
+                room = 1 - room;
                 macro_rules! part {
                     ($part:literal: $($n:literal)*) => { $(
                         if $part < G::PARTS && $n < 2 * G::FACTORS {
+                            // The last product of a part stores its own sums, others those of the part before.
+                            let at_end = $n + 1 == 2 * G::FACTORS;
+                            let last = if at_end { !G::APART || $part + 1 == G::PARTS } else { $part == 0 };
+                            let due = if last { &mut rooms.last } else { &mut rooms.first[room] };
                             // SAFETY: tiles are cut so; the blocks are there.
-                            unsafe { group.multiply::<$n, $part>(step, tiles, operands, &mut products) };
+                            unsafe { group.multiply::<$n, $part>(step, tiles, operands, due) };
                             if let Some(before) = &mut before {
                                 for place in share::<G>($part, $n, Column::<H>::TOGETHER) {
                                     ahead.next::<H>();
                                     // SAFETY: the caller's promise; all places are in use.
-                                    unsafe { before.next::<H>(&products, place) };
+                                    unsafe { before.next::<H>(rooms, place) };
                                 }
                             }
                         }
@@ -114,14 +119,14 @@ unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, first: usize, grou
                 part!(2: 0 1 2 3);
                 part!(3: 0 1 2 3);
                 // SAFETY: the caller's promise.
-                let mut this = unsafe { Finish::new(column, group, step, first + ROWS * g, tokens.start) };
+                let mut this = unsafe { Finish::new(column, group, step, first + ROWS * g, tokens.start, room) };
                 before = if tokens.len() == Column::<H>::TOGETHER {
                     Some(this)
                 } else {
-                    tiles.finish(&mut products);
+                    tiles.finish(&mut rooms.last);
                     for token in tokens.clone() {
                         // SAFETY: the caller's promise.
-                        unsafe { this.next::<H>(&products, token - first_act) };
+                        unsafe { this.next::<H>(rooms, token - first_act) };
                     }
                     None
                 };
@@ -129,26 +134,32 @@ unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, first: usize, grou
         }
     }
     if let Some(mut last) = before {
-        tiles.finish(&mut products);
+        tiles.finish(&mut rooms.last);
         for place in 0..Column::<H>::TOGETHER {
             // SAFETY: the caller's promise.
-            unsafe { last.next::<H>(&products, place) };
+            unsafe { last.next::<H>(rooms, place) };
         }
     }
 }
 
-/// Which of so many sums are finished after the N-th product of a part.
+/// Which of so many sums of the step before are finished after the N-th product of a part: as many after each. The last but one of
+/// the first part stores the last of these sums, and the very last one those that take their place.
 #[inline]
 fn share<G: Group>(part: usize, n: usize, all: usize) -> Range<usize> {
-    let last = n + 1 == 2 * G::FACTORS;
-    let (from, to) = match (part, G::FACTORS) {
-        (0, _) if !last => (0, 0),
-        (0, _) if G::PARTS == 1 => (0, 16),
-        (0, _) => (0, 1),
-        (_, 1) => (5 * part - 4 + 2 * n, 5 * part - 2 + 3 * n),
-        _ => (5 * part - 4 + n, 5 * part - 3 + n + usize::from(last)),
-    };
-    from * all / 16..to * all / 16
+    let per_part = 2 * G::FACTORS;
+    let turns = (G::PARTS - 1) * per_part + 1;
+    match (part * per_part + n).checked_sub(per_part - 2) {
+        Some(turn) if turn < turns => turn * all / turns..(turn + 1) * all / turns,
+        _ => 0..0,
+    }
+}
+
+/// Where tiles are stored.
+struct Rooms {
+    /// Sums that end with the last part.
+    last: Sums,
+    /// Sums of a first part that has its own: those of a step and of the one before take turns.
+    first: [Sums; 2],
 }
 
 /// One block of the activations of each token, of which H halves are in use.
@@ -229,6 +240,8 @@ struct Finish<G: Group> {
     strides: [usize; 3],
     /// Whether the sums are added to what is there.
     add: bool,
+    /// Where the sums of a first part are, if it has its own.
+    room: usize,
 }
 
 impl<G: Group> Finish<G> {
@@ -236,7 +249,7 @@ impl<G: Group> Finish<G> {
     ///
     /// # Safety
     /// As `quantized`.
-    unsafe fn new<const H: usize>(column: &Column<H>, group: &G, step: usize, row: usize, token: usize) -> Self {
+    unsafe fn new<const H: usize>(column: &Column<H>, group: &G, step: usize, row: usize, token: usize, room: usize) -> Self {
         static NONE: [f32; ROWS] = [0.0; ROWS];
         let args = column.args;
         let whole = column.last && step + 1 == group.steps();
@@ -253,6 +266,7 @@ impl<G: Group> Finish<G> {
             to: to_at,
             strides: [column.stride_bytes(), if none { 0 } else { bytes(standing) }, bytes(to)],
             add: whole && args.add,
+            room,
         }
     }
 
@@ -262,11 +276,12 @@ impl<G: Group> Finish<G> {
     /// As `quantized`; there is a next token.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn next<const H: usize>(&mut self, products: &Products, place: usize) {
-        let mut sums = [[_mm512_setzero_si512(); H]; 2];
-        for (factor, sums) in sums.iter_mut().enumerate().take(G::FACTORS) {
+    unsafe fn next<const H: usize>(&mut self, rooms: &Rooms, place: usize) {
+        let mut sums = [[_mm512_setzero_si512(); H]; 4];
+        for (i, sums) in sums.iter_mut().enumerate().take(if G::APART { 2 * G::FACTORS } else { G::FACTORS }) {
+            let room = if G::APART && i < G::FACTORS { &rooms.first[self.room % 2] } else { &rooms.last };
             for (h, sums) in sums.iter_mut().enumerate() {
-                *sums = products.of(factor, place + TOKENS * h);
+                *sums = room.of(i % G::FACTORS, place + TOKENS * h);
             }
         }
         // SAFETY: the level is there, and so are the block and sixteen outputs.

@@ -1,7 +1,7 @@
-//! Blocks of 32 weights: two of them at a time, each into sums of its own.
+//! Blocks of 32 weights: four of them at a time, each into sums of its own.
 
 use super::group::Group;
-use super::tiles::{Config, Factor, Operands, Products, Tiles};
+use super::tiles::{Config, Factor, Operands, Sums, Tiles};
 use crate::kernels::MatmulArgs;
 use crate::kernels::x86_64::avx512::lanes::broadcast;
 use crate::kernels::x86_64::avx512::small_tile::{SmallFormat, finish, sums_of_32};
@@ -17,20 +17,21 @@ pub(super) struct Small<const MINS: bool> {
     count: usize,
 }
 
-/// What the sums of two blocks are multiplied with.
+/// What the sums of four blocks are multiplied with.
 #[derive(Clone, Copy)]
 pub(super) struct Numbers {
-    scales: [__m512; 2],
-    mins: [__m512; 2],
+    scales: [__m512; 4],
+    mins: [__m512; 4],
     /// Which ones.
     first: usize,
-    /// Whether the second one is there.
-    both: bool,
+    /// How many of them are there, or more.
+    count: usize,
 }
 
 impl<const MINS: bool> Group for Small<MINS> {
     const CONFIG: &'static Config = &const { Config::new(32) };
-    const PARTS: usize = 1;
+    const PARTS: usize = 2;
+    const APART: bool = true;
     const FACTORS: usize = 2;
 
     type Numbers = Numbers;
@@ -44,44 +45,39 @@ impl<const MINS: bool> Group for Small<MINS> {
 
     #[inline]
     fn steps(&self) -> usize {
-        self.count.div_ceil(2)
+        self.count.div_ceil(4)
     }
 
     #[inline]
     fn numbers(&self, step: usize) -> Numbers {
-        let first = 2 * step % 8;
-        let [scales, mins] = [&self.scales, &self.mins].map(|all| [all[first], all[first + 1]]);
-        Numbers { scales, mins, first, both: first + 1 < self.count }
+        let [scales, mins] = [&self.scales, &self.mins].map(|all| all.as_chunks().0[step % 2]);
+        Numbers { scales, mins, first: 4 * step, count: self.count - 4 * step }
     }
 
     #[inline]
-    unsafe fn multiply<const N: usize, const PART: usize>(
-        &self,
-        step: usize,
-        tiles: &Tiles,
-        acts: Operands,
-        before: &mut Products,
-    ) {
-        let block = 2 * step + N / 2;
+    unsafe fn multiply<const N: usize, const PART: usize>(&self, step: usize, tiles: &Tiles, acts: Operands, due: &mut Sums) {
+        let block = 4 * step + 2 * PART + N / 2;
         // SAFETY: the caller's promise; there are eight blocks of 32 activations.
         unsafe {
             let factor = self.weights.0.as_ptr().add(8 * block);
-            tiles.multiply::<N, 1, 1, 1>(Operands { first: acts.first.add(32 * block), ..acts }, factor, before);
+            tiles.multiply::<N, 0, 1, 1, 1>(Operands { first: acts.first.add(32 * block), ..acts }, factor, due);
         }
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    unsafe fn add<const H: usize>(numbers: &Numbers, sums: [[__m512i; H]; 2], act: &ActBlock, mut acc: __m512) -> __m512 {
+    unsafe fn add<const H: usize>(numbers: &Numbers, sums: [[__m512i; H]; 4], act: &ActBlock, mut acc: __m512) -> __m512 {
         let scale = _mm512_set1_ps(act.scale);
         let of_acts = if MINS { sums_of_32::<H>(act) } else { [0; 8] };
-        for block in 0..2 {
-            if block == 0 || numbers.both {
-                let total = sums[block].into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
-                let total = total.unwrap_or(_mm512_setzero_si512());
-                let sum = broadcast(&of_acts, numbers.first + block);
-                acc = finish::<MINS>(total, sum, numbers.scales[block], numbers.mins[block], scale, acc);
-            }
+        let add = |block: usize| {
+            let total = sums[block].into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
+            let total = total.unwrap_or(_mm512_setzero_si512());
+            let sum = broadcast(&of_acts, numbers.first + block);
+            acc = finish::<MINS>(total, sum, numbers.scales[block], numbers.mins[block], scale, acc);
+        };
+        match numbers.count {
+            count @ ..4 => (0..count).for_each(add),
+            _ => (0..4).for_each(add),
         }
         acc
     }

@@ -6,7 +6,7 @@
 //! multiplied, or what comes out still is a byte, there is one digit.
 
 use super::group::Group;
-use super::tiles::{Config, Factor, Operands, Products, Tiles};
+use super::tiles::{Config, Factor, Operands, Sums, Tiles};
 use crate::kernels::MatmulArgs;
 use crate::kernels::x86_64::avx512::super_tile::{Head, SuperFormat, digits, subtract_minima, whole};
 use crate::quant::ActBlock;
@@ -22,6 +22,7 @@ pub(super) struct Super<const D: usize, const SIGNED: usize, const MINS: usize> 
 impl<const D: usize, const SIGNED: usize, const MINS: usize> Group for Super<D, SIGNED, MINS> {
     const CONFIG: &'static Config = &const { Config::new(64) };
     const PARTS: usize = 4;
+    const APART: bool = false;
     const FACTORS: usize = D;
 
     /// The scale, that of the sub-minima, and these.
@@ -44,14 +45,18 @@ impl<const D: usize, const SIGNED: usize, const MINS: usize> Group for Super<D, 
     }
 
     #[inline]
-    unsafe fn multiply<const N: usize, const PART: usize>(&self, _: usize, tiles: &Tiles, acts: Operands, before: &mut Products) {
+    unsafe fn multiply<const N: usize, const PART: usize>(&self, _: usize, tiles: &Tiles, acts: Operands, due: &mut Sums) {
         // SAFETY: the caller's promise; a factor has four parts.
         unsafe {
             let factor = self.factors[N / 2].0.as_ptr().add(16 * PART);
             let acts = Operands { first: acts.first.add(64 * PART), ..acts };
-            match PART {
-                0 => tiles.multiply::<N, SIGNED, 1, 0>(acts, factor, before),
-                _ => tiles.multiply::<N, SIGNED, 0, 0>(acts, factor, before),
+            match (PART, D) {
+                (0, 1) => tiles.multiply::<N, 2, SIGNED, 1, 0>(acts, factor, due),
+                (0, _) => tiles.multiply::<N, 4, SIGNED, 1, 0>(acts, factor, due),
+                (3, 1) => tiles.multiply::<N, 2, SIGNED, 0, 1>(acts, factor, due),
+                (3, _) => tiles.multiply::<N, 4, SIGNED, 0, 1>(acts, factor, due),
+                (_, 1) => tiles.multiply::<N, 2, SIGNED, 0, 0>(acts, factor, due),
+                _ => tiles.multiply::<N, 4, SIGNED, 0, 0>(acts, factor, due),
             }
         }
     }
@@ -60,7 +65,7 @@ impl<const D: usize, const SIGNED: usize, const MINS: usize> Group for Super<D, 
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn add<const H: usize>(
         (d, dmin, mins): &Self::Numbers,
-        [mut totals, low]: [[__m512i; H]; 2],
+        [mut totals, low, ..]: [[__m512i; H]; 4],
         act: &ActBlock,
         acc: __m512,
     ) -> __m512 {

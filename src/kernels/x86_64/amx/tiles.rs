@@ -5,10 +5,10 @@ use std::arch::asm;
 use std::arch::x86_64::{__m512i, _mm512_loadu_si512};
 use std::marker::PhantomData;
 
-/// Begins sums in a tile, after those that are there were stored, if this is the first of several products that are added up.
-macro_rules! begin {
+/// Stores sums and begins others in their tile.
+macro_rules! store {
     ($tile:literal, $place:literal) => {
-        concat!(".if {first}\ntilestored [{sums} + {row} + ", $place, "], ", $tile, "\ntilezero ", $tile, "\n.endif")
+        concat!("tilestored [{due} + {row} + ", $place, "], ", $tile, "\ntilezero ", $tile)
     };
 }
 
@@ -54,12 +54,12 @@ impl Config {
 /// whose tiles are in use clocks lower.
 pub(super) struct Tiles(PhantomData<*const ()>);
 
-/// Sums of up to two factors, of 16 weight rows each, with two operands: `products[factor][16 * operand + act][row]`.
+/// Sums of up to two factors, of 16 weight rows each, with two operands: `sums[factor][16 * operand + act][row]`.
 #[repr(C, align(64))]
-pub(super) struct Products([[[i32; ROWS]; 2 * TOKENS]; 2]);
+pub(super) struct Sums([[[i32; ROWS]; 2 * TOKENS]; 2]);
 
-impl Products {
-    pub const ZERO: Products = Products([[[0; ROWS]; 2 * TOKENS]; 2]);
+impl Sums {
+    pub const ZERO: Sums = Sums([[[0; ROWS]; 2 * TOKENS]; 2]);
 
     /// Those of all rows.
     #[inline]
@@ -101,70 +101,99 @@ impl Tiles {
         Tiles(PhantomData)
     }
 
-    /// The N-th of four products, in order: of two operands with a factor, and of these again, or of others if APART is 1, with
-    /// another factor. Factors have a sign if SIGNED is 1. Sums are added up; if FIRST is 1, those before are stored.
+    /// The N-th of four products, in order: of two operands with a factor, and of these again, or of others if there are no SUMS,
+    /// with another factor. Factors have a sign if SIGNED is 1. Products are added to sums, SUMS of them, or are these if there is
+    /// none.
+    ///
+    /// Sums are stored one product before others begin in their tile: those of the N-th product are due after the one before it
+    /// in the next round of products if FIRST is 1, but those of the first product already at the end of the last if LAST is 1.
+    ///
+    /// Tiles are zeroed after their last use, because a tile that is known to be zero takes none of the registers that the processor
+    /// renames tiles to. There are few, and half of them if the core's other thread works with tiles, too: each load and each product would
+    /// wait for those before.
     ///
     /// # Safety
     /// Tiles are as deep as the operands and the factor, of which so much is readable.
     #[inline]
-    pub unsafe fn multiply<const N: usize, const SIGNED: usize, const FIRST: usize, const APART: usize>(
+    pub unsafe fn multiply<const N: usize, const SUMS: usize, const SIGNED: usize, const FIRST: usize, const LAST: usize>(
         &self,
         acts: Operands,
         factor: *const [u8; ROW_BYTES],
-        before: &mut Products,
+        due: &mut Sums,
     ) {
         const { assert!(N < 4) };
-        // SAFETY: `before` has room for four tiles, and the caller vouches for the rest. Tiles are taken.
+        // SAFETY: `due` has room for four tiles, and the caller vouches for the rest. Tiles are taken.
         unsafe {
             asm!(
                 ".if {n} == 0",
                 "tileloadd tmm4, [{acts} + {stride}]",
                 "tileloadd tmm6, [{factor} + {row}]",
-                begin!("tmm0", "0"),
+                ".if {first}",
+                store!("tmm1", "1024"),
+                ".endif",
                 dot!("tmm0, tmm4, tmm6"),
+                ".if {sums} < 4",
+                "tilezero tmm4",
+                ".endif",
                 ".elseif {n} == 1",
                 "tileloadd tmm5, [{acts} + {stride}]",
-                begin!("tmm1", "1024"),
+                ".if {first} && {sums} != 2",
+                store!("tmm2", "2048"),
+                ".endif",
+                ".if {last} && {sums} == 2",
+                store!("tmm0", "0"),
+                ".endif",
                 dot!("tmm1, tmm5, tmm6"),
+                "tilezero tmm6",
+                ".if {sums} < 4",
+                "tilezero tmm5",
+                ".endif",
                 ".elseif {n} == 2",
-                "tileloadd tmm7, [{factor} + {row}]",
-                ".if {apart}",
+                ".if {sums} == 0",
                 "tileloadd tmm4, [{acts} + {stride}]",
                 ".endif",
-                begin!("tmm2", "2048"),
+                "tileloadd tmm7, [{factor} + {row}]",
+                ".if {first}",
+                store!("tmm3", "3072"),
+                ".endif",
                 dot!("tmm2, tmm4, tmm7"),
+                "tilezero tmm4",
                 ".else",
-                ".if {apart}",
+                ".if {sums} == 0",
                 "tileloadd tmm5, [{acts} + {stride}]",
                 ".endif",
-                begin!("tmm3", "3072"),
+                ".if {last}",
+                store!("tmm0", "0"),
+                ".endif",
                 dot!("tmm3, tmm5, tmm7"),
+                "tilezero tmm5",
+                "tilezero tmm7",
                 ".endif",
                 acts = in(reg) if N % 2 == 1 { acts.first.add(acts.second) } else { acts.first },
                 stride = in(reg) acts.stride,
                 factor = in(reg) factor,
                 row = in(reg) ROW_BYTES,
-                sums = in(reg) before,
+                due = in(reg) due,
                 n = const N,
+                sums = const SUMS,
                 first = const FIRST,
+                last = const LAST,
                 signed = const SIGNED,
-                apart = const APART,
                 options(nostack, preserves_flags)
             );
         }
     }
 
-    /// Stores the sums of the last product.
+    /// Stores all sums that are left.
     #[inline]
-    pub fn finish(&self, last: &mut Products) {
-        // SAFETY: `last` has room for four tiles. Tiles are taken.
+    pub fn finish(&self, due: &mut Sums) {
+        // SAFETY: `due` has room for four tiles. Tiles are taken.
         unsafe {
             asm!(
-                "tilestored [{sums} + {row}], tmm0",
-                "tilestored [{sums} + {row} + 1024], tmm1",
-                "tilestored [{sums} + {row} + 2048], tmm2",
-                "tilestored [{sums} + {row} + 3072], tmm3",
-                sums = in(reg) last,
+                store!("tmm1", "1024"),
+                store!("tmm2", "2048"),
+                store!("tmm3", "3072"),
+                due = in(reg) due,
                 row = in(reg) ROW_BYTES,
                 options(nostack, preserves_flags)
             );
