@@ -17,6 +17,12 @@ impl<'a, B, const LANES: usize, const INTERLEAVED: bool> Rows<'a, B, LANES, INTE
         Rows { blocks, stride }
     }
 
+    /// Where the block number `index` of a row begins, if it is there.
+    #[cfg(target_arch = "x86_64")]
+    pub fn place(&self, row: usize, index: usize) -> *const u8 {
+        self.blocks.as_ptr().wrapping_add(row * self.stride + index).cast()
+    }
+
     /// The block number `index` of every row.
     #[inline]
     pub fn column(&self, index: usize) -> Column<'a, B, LANES, INTERLEAVED> {
@@ -60,6 +66,24 @@ impl<B, const LANES: usize, const INTERLEAVED: bool> Column<'_, B, LANES, INTERL
     }
 }
 
+/// Bytes that a processor's prefetcher follows a run of reads through, before it has to find it again.
+#[cfg(target_arch = "x86_64")]
+const PAGE: usize = 4096;
+
+/// An order of rows, `together` of them at a time, of which there are as many at least: the first, and how far they are apart. A row
+/// may come twice.
+///
+/// They are so far apart that each is in a page of its own, and in each of these places one row comes after the other. Processors
+/// look ahead in each page, so that several are read faster than one (benches/RESULTS.md).
+#[cfg(target_arch = "x86_64")]
+pub(super) fn far_apart(rows: usize, together: usize, row_bytes: usize) -> impl Iterator<Item = (usize, usize)> {
+    // An odd number, so that rows do not meet in few sets of the caches.
+    let apart = (rows / together).saturating_sub(1) | 1;
+    let apart = if apart * row_bytes < PAGE { 1 } else { apart };
+    let rest = (apart * together..rows).step_by(together);
+    (0..apart).map(move |first| (first, apart)).chain(rest.map(move |first| (first.min(rows - together), 1)))
+}
+
 /// The number itself, but the compiler does not know. It would keep a pointer to each row, more than there are registers,
 /// where a few registers and the addressing modes do.
 #[inline]
@@ -67,4 +91,26 @@ pub(super) fn opaque(mut number: usize) -> usize {
     // SAFETY: there is no instruction.
     unsafe { asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
     number
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_far_apart_all_come() {
+        for rows in (16..100).chain([181, 256, 1000]) {
+            for row_bytes in [1, 34, 432, 1152, 5000] {
+                let mut seen = vec![0; rows];
+                for (first, apart) in far_apart(rows, 16, row_bytes) {
+                    assert!(apart == 1 || apart * row_bytes >= PAGE, "{rows} rows of {row_bytes}: {apart}");
+                    (0..16).for_each(|i| seen[first + i * apart] += 1);
+                }
+                assert!(seen.iter().all(|&times| times == 1 || times == 2), "{rows} rows of {row_bytes}: {seen:?}");
+            }
+        }
+        let far: Vec<_> = far_apart(181, 16, 1152).collect();
+        assert_eq!(far[..2], [(0, 11), (1, 11)]);
+        assert_eq!(far[11..], [(165, 1)]);
+    }
 }

@@ -137,7 +137,11 @@ fn products_of_all_shapes() {
         let large = [(16, 256, 16), (31, 512, 17), (64, 768, 33), (83, 256, 40), (17, 3 * step, 18)];
         // Also in groups of rows.
         let groups = [(48, 1024, 1), (48, 768, 2), (32, 3 * step, 1), (80, 512, 13)];
-        for (rows, depth, tokens) in shapes.chain(large).chain(groups).chain(depths.chain(odd).map(|depth| (5, depth, 3))) {
+        // Few tokens and rows enough to be read far apart.
+        let far = [(181, 2048, 1), (181, 2048, 3)];
+        for (rows, depth, tokens) in
+            shapes.chain(large).chain(groups).chain(far).chain(depths.chain(odd).map(|depth| (5, depth, 3)))
+        {
             let product = Product::random(&mut random, dtype, rows, depth, tokens);
             with_inputs(dtype, &random.normals(depth * tokens), depth, |input| product.check(input));
         }

@@ -43,7 +43,7 @@ pub(super) fn rows<'a, F: Plain, const I: bool>(args: &MatmulArgs<'a>, row: usiz
     let weights = &blocks::<F>(args.weights)[row * per_row..][..ROWS * per_row];
     let next = (unit + 1) * per_unit;
     weights.chunks_exact(per_row).for_each(|row| fetch(&row[next.min(per_row)..(next + per_unit).min(per_row)]));
-    Rows::new(weights, per_row, weights.as_ptr())
+    Rows::new(weights, per_row, None)
 }
 
 /// [`quantized`] with H halves of activations.

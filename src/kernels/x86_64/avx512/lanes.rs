@@ -6,27 +6,40 @@ use std::arch::x86_64::*;
 /// Sixteen rows of blocks, which may be interleaved.
 pub(in crate::kernels::x86_64) struct Rows<'a, B, const I: bool> {
     rows: rows::Rows<'a, B, 16, I>,
-    next: *const u8,
+    next: Option<*const u8>,
 }
 
 impl<'a, B, const I: bool> Rows<'a, B, I> {
-    /// Rows that begin `stride` blocks apart; with 0, the same one in all lanes. What is read of them is also fetched ahead: of
-    /// interleaved ones what follows soon, of others as much from `next` on.
-    pub fn new(blocks: &'a [B], stride: usize, next: *const B) -> Self {
-        Rows { rows: rows::Rows::new(blocks, stride), next: next.cast() }
+    /// Rows that begin `stride` blocks apart; with 0, the same one in all lanes. As much as is read of them is also fetched ahead: of
+    /// interleaved ones what follows soon, of others what stands from `next` on. `None`: rows far apart, see `fetch_ahead`.
+    pub fn new(blocks: &'a [B], stride: usize, next: Option<*const B>) -> Self {
+        Rows { rows: rows::Rows::new(blocks, stride), next: next.map(|next| next.cast()) }
+    }
+
+    /// Fetches what is read of one of several rows far apart soon after its block number `index`.
+    #[inline]
+    pub fn fetch_ahead(&self, row: usize, index: usize) {
+        if I || self.next.is_some() {
+            return;
+        }
+        let ahead = self.rows.place(row, index).wrapping_add(AHEAD_OF_ROW).cast::<i8>();
+        for line in 0..size_of::<B>().div_ceil(64) {
+            // SAFETY: what is fetched need not be there.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * line)) };
+        }
     }
 
     /// The block number `index` of every row.
     #[inline]
     pub fn column(&self, index: usize) -> Column<'a, B, I> {
-        Column { blocks: self.rows.column(index), next: self.next.wrapping_add(index * 16 * size_of::<B>()) }
+        Column { blocks: self.rows.column(index), next: self.next.map(|next| next.wrapping_add(index * 16 * size_of::<B>())) }
     }
 }
 
 /// One block from each of sixteen rows.
 pub(in crate::kernels::x86_64) struct Column<'a, B, const I: bool> {
     blocks: rows::Column<'a, B, 16, I>,
-    next: *const u8,
+    next: Option<*const u8>,
 }
 
 /// Sixteen rows of 16 bytes: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.
@@ -34,6 +47,9 @@ pub(in crate::kernels::x86_64) type Run = [__m512i; 4];
 
 /// How far ahead of what is read interleaved blocks are fetched, in bytes.
 const AHEAD: usize = 8 << 10;
+
+/// The same for each of several rows, of which the next one begins where a row ends.
+const AHEAD_OF_ROW: usize = 1 << 10;
 
 /// Fetches bytes that will be read soon into the second cache: as evenly as others are read, which is faster by a fifth (Q4_K) to
 /// two fifths (Q6_K) than many at once.
@@ -54,7 +70,9 @@ pub(super) fn turn<B, const I: bool>(column: &Column<B, I>, offset: usize) -> Ru
         // SAFETY: `interleaved` vouches for the 256 bytes.
         return [0, 1, 2, 3].map(|i| unsafe { _mm512_loadu_si512(run.add(64 * i).cast()) });
     }
-    fetch_evenly(column.next.wrapping_add(16 * offset), 4);
+    if let Some(next) = column.next {
+        fetch_evenly(next.wrapping_add(16 * offset), 4);
+    }
     // SAFETY: `bytes` vouches for the 16.
     let load = |row: usize| unsafe { _mm_loadu_si128(column.blocks.bytes(row, offset, 16).cast()) };
     let pair = |row: usize| _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(load(row)), load(row + 4));

@@ -6,7 +6,7 @@ use super::small_tile::Small;
 use super::super_tile::Super;
 use super::tile::{Acts, Tile, Tiled};
 use crate::kernels::scalar::lanes::{LANES, tree};
-use crate::kernels::{FEW_TOKENS, Input, MatmulArgs, Window};
+use crate::kernels::{FEW_TOKENS, Input, MatmulArgs, Window, rows};
 use crate::quant::{self, ActBlock, BLOCK, Float, PairBlock, Plain, Precision, blocks, row_blocks};
 use std::arch::x86_64::*;
 use std::array::{self, from_fn};
@@ -37,6 +37,30 @@ pub(in crate::kernels::x86_64) unsafe fn quantized<F: Tiled, const I: bool>(args
             Input::Float(_) => unreachable!("the caller checks the input"),
         }
     }
+}
+
+/// [`quantized`] for few tokens, reading rows far apart. Returns whether tokens are few, and rows enough.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(in crate::kernels::x86_64) unsafe fn far_apart<F: Tiled>(args: &MatmulArgs) -> bool {
+    if args.tokens > FEW_TOKENS || args.rows < 16 {
+        return false;
+    }
+    // SAFETY: the level is there.
+    let mut tile = unsafe { F::Tile::new() };
+    for rows in rows::far_apart(args.rows, 16, args.weights.len() / args.rows) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match args.input {
+                Input::Quantized(acts, Precision::High) => few::<F, F::Tile, 2, false>(args, acts, rows, &mut tile),
+                Input::Quantized(acts, Precision::Fast) => few::<F, F::Tile, 1, false>(args, acts, rows, &mut tile),
+                Input::Float(_) => unreachable!("the caller checks the input"),
+            }
+        }
+    }
+    true
 }
 
 /// [`quantized`] by pairs, where there are some. Returns whether there are.
@@ -76,7 +100,8 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &M
         let mut tile = unsafe { U::new() };
         while row < args.rows {
             // SAFETY: the caller's promise.
-            row += unsafe { few::<F, U, H, I>(args, acts, row.min(args.rows - 16), &mut tile) };
+            unsafe { few::<F, U, H, I>(args, acts, (row.min(args.rows - 16), 1), &mut tile) };
+            row += 16;
         }
         return;
     }
@@ -95,7 +120,7 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &M
     }
 }
 
-/// [`quantized`] for sixteen rows and few tokens: what is unpacked is multiplied at once. Returns the number of rows.
+/// [`quantized`] for few tokens and sixteen rows, given the first and how far they are apart: what is unpacked is multiplied at once.
 ///
 /// # Safety
 /// As `quantized`.
@@ -103,21 +128,20 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &M
 unsafe fn few<F: Plain, U: Tile<F>, const H: usize, const I: bool>(
     args: &MatmulArgs,
     acts: &[ActBlock],
-    first: usize,
+    rows: (usize, usize),
     tile: &mut U,
-) -> usize {
+) {
     let mut token = 0;
     while token < args.tokens {
         // SAFETY: the caller's promise.
         token += unsafe {
             match args.tokens - token {
-                4.. => strip_at_once::<F, U, 4, H, I>(args, acts, first, token, tile),
-                2.. => strip_at_once::<F, U, 2, H, I>(args, acts, first, token, tile),
-                _ => strip_at_once::<F, U, 1, H, I>(args, acts, first, token, tile),
+                4.. => strip_at_once::<F, U, 4, H, I>(args, acts, rows, token, tile),
+                2.. => strip_at_once::<F, U, 2, H, I>(args, acts, rows, token, tile),
+                _ => strip_at_once::<F, U, 1, H, I>(args, acts, rows, token, tile),
             }
         };
     }
-    16
 }
 
 /// [`few`] for T tokens; returns T.
@@ -128,13 +152,13 @@ unsafe fn few<F: Plain, U: Tile<F>, const H: usize, const I: bool>(
 unsafe fn strip_at_once<F: Plain, U: Tile<F>, const T: usize, const H: usize, const I: bool>(
     args: &MatmulArgs,
     acts: &[ActBlock],
-    first: usize,
+    (first, apart): (usize, usize),
     token: usize,
     tile: &mut U,
 ) -> usize {
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
-    let weights = &blocks::<F>(args.weights)[first * per_row..][..16 * per_row];
-    let rows = Rows::<F, I>::new(weights, per_row, weights.as_ptr_range().end);
+    let weights = &blocks::<F>(args.weights)[first * per_row..][..(15 * apart + 1) * per_row];
+    let rows = Rows::<F, I>::new(weights, apart * per_row, (apart == 1).then_some(weights.as_ptr_range().end));
     let mut acc = [[_mm512_setzero_ps(); T]];
     let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));
     let acts: [_; T] = from_fn(|t| &acts[(token + t) * stride..][..units]);
@@ -143,10 +167,13 @@ unsafe fn strip_at_once<F: Plain, U: Tile<F>, const T: usize, const H: usize, co
         // SAFETY: the level is there.
         unsafe { tile.multiply::<T, H, I>(&rows, blocks, &acts.map(|acts| &acts[unit]), &mut acc) };
     }
-    let out = Columns::<16>::new(args, first);
     for (t, acc) in acc[0].into_iter().enumerate() {
-        // SAFETY: the caller's promise.
-        unsafe { out.finish(token + t, [acc]) };
+        let mut each = [0.0; 16];
+        // SAFETY: the store is the array; the caller vouches for the rest.
+        unsafe {
+            _mm512_storeu_ps(each.as_mut_ptr(), acc);
+            each.into_iter().enumerate().for_each(|(i, value)| *args.out.at(token + t, first + i * apart) = value);
+        }
     }
     T
 }
@@ -170,7 +197,7 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
     let rows: [Rows<F, I>; G] = from_fn(|g| {
         let these = &weights[16 * g * per_row..];
         let next = these.as_ptr().wrapping_add(if many { 0 } else { ROWS * per_row });
-        Rows::new(these, if ROWS == 1 { 0 } else { per_row }, next)
+        Rows::new(these, if ROWS == 1 { 0 } else { per_row }, Some(next))
     });
     let out = Columns::<ROWS>::new(args, first);
     let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));

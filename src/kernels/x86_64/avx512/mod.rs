@@ -9,7 +9,7 @@ mod attention;
 mod elementwise;
 pub(super) mod lanes;
 pub(super) mod matmul;
-pub(super) mod matvec;
+mod matvec;
 mod pair;
 mod pair_step;
 mod pair_tile;

@@ -129,8 +129,12 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
         // SAFETY: the level is there.
         unsafe { F::head(&column, &mut self.head) };
         let head = &self.head;
-        // SAFETY: the level is there.
-        add::<F, Quarter, 1, T, H>(|_, quarter| unsafe { F::quarter(&column, head, quarter) }, [head], acts, acc);
+        let quarter = |_, quarter: usize| {
+            (4 * quarter..4 * quarter + 4).for_each(|row| rows.fetch_ahead(row, blocks.start));
+            // SAFETY: the level is there.
+            unsafe { F::quarter(&column, head, quarter) }
+        };
+        add::<F, Quarter, 1, T, H>(quarter, [head], acts, acc);
     }
 }
 
