@@ -108,9 +108,9 @@ impl Tiles {
     /// Sums are stored one product before others begin in their tile: those of the N-th product are due after the one before it
     /// in the next round of products if FIRST is 1, but those of the first product already at the end of the last if LAST is 1.
     ///
-    /// Tiles are zeroed after their last use, because a tile that is known to be zero takes none of the registers that the processor
-    /// renames tiles to. There are few, and half of them if the core's other thread works with tiles, too: each load and each product would
-    /// wait for those before.
+    /// Tiles are zeroed after their last use. The more tiles hold numbers, the slower loads and products are at times, by up to four
+    /// times: as if zeros took no register of those that tiles are renamed to, and the core's two threads shared these
+    /// (benches/RESULTS.md).
     ///
     /// # Safety
     /// Tiles are as deep as the operands and the factor, of which so much is readable.
