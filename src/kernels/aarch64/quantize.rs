@@ -37,12 +37,13 @@ fn quantize_block(x: &[f32; BLOCK], block: &mut ActBlock, precision: Precision) 
             Precision::High => {
                 // The rounding shift adds 128 before it drops eight bits.
                 let high = vcombine_s8(vrshrn_n_s16::<8>(first), vrshrn_n_s16::<8>(second));
-                block.hi_sum[i] = put(high, &mut hi[i]);
-                block.lo_sum[i] = put(low, &mut lo[i]);
+                put(high, &mut hi[i]);
+                put(low, &mut lo[i]);
             }
-            Precision::Fast => block.hi_sum[i] = put(low, &mut hi[i]),
+            Precision::Fast => put(low, &mut hi[i]),
         }
     }
+    block.set_sums(precision);
 }
 
 /// Four vectors.
@@ -53,11 +54,10 @@ fn load(x: &[f32; 16]) -> [float32x4_t; 4] {
     std::array::from_fn(|i| unsafe { vld1q_f32(x[4 * i..4 * i + 4].as_ptr()) })
 }
 
-/// Writes 16 integers and returns their sum.
+/// Writes 16 integers.
 #[inline]
 #[target_feature(enable = "neon")]
-fn put(q: int8x16_t, to: &mut [i8; 16]) -> i16 {
+fn put(q: int8x16_t, to: &mut [i8; 16]) {
     // SAFETY: the store is the array.
     unsafe { vst1q_s8(to.as_mut_ptr(), q) };
-    vaddlvq_s8(q)
 }
