@@ -73,8 +73,9 @@ const PAGE: usize = 4096;
 /// An order of rows, `together` of them at a time, of which there are as many at least: the first, and how far they are apart. A row
 /// may come twice.
 ///
-/// They are so far apart that each is in a page of its own, and in each of these places one row comes after the other. Processors
-/// look ahead in each page, so that several are read faster than one (benches/RESULTS.md).
+/// They are so far apart that each is in a page of its own, and in each of these places one row comes after the other. A processor
+/// that looks ahead in each page by itself reads several faster than one: those with AMX do (benches/RESULTS.md), others were not
+/// measured.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn far_apart(rows: usize, together: usize, row_bytes: usize) -> impl Iterator<Item = (usize, usize)> {
     // An odd number, so that rows do not meet in few sets of the caches.

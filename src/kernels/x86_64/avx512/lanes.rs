@@ -11,12 +11,13 @@ pub(in crate::kernels::x86_64) struct Rows<'a, B, const I: bool> {
 
 impl<'a, B, const I: bool> Rows<'a, B, I> {
     /// Rows that begin `stride` blocks apart; with 0, the same one in all lanes. As much as is read of them is also fetched ahead: of
-    /// interleaved ones what follows soon, of others what stands from `next` on. `None`: rows far apart, see `fetch_ahead`.
+    /// interleaved ones what follows soon, of others what stands from `next` on. `None`: nothing of these, unless by
+    /// `fetch_ahead`.
     pub fn new(blocks: &'a [B], stride: usize, next: Option<*const B>) -> Self {
         Rows { rows: rows::Rows::new(blocks, stride), next: next.map(|next| next.cast()) }
     }
 
-    /// Fetches what is read of one of several rows far apart soon after its block number `index`.
+    /// Fetches what is read of a row soon after its block number `index`, if nothing else does: if there is no `next`.
     #[inline]
     pub fn fetch_ahead(&self, row: usize, index: usize) {
         if I || self.next.is_some() {

@@ -121,6 +121,7 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &M
 }
 
 /// [`quantized`] for few tokens and sixteen rows, given the first and how far they are apart: what is unpacked is multiplied at once.
+/// Nothing is added to outputs: `Kernels::matmul` asks it of many tokens alone.
 ///
 /// # Safety
 /// As `quantized`.
