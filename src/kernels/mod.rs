@@ -112,7 +112,7 @@ pub struct AttendArgs<'a, T> {
     pub scale: f32,
     /// What else happens to the scores; most models: nothing.
     pub adjust: Option<Adjust<'a>>,
-    /// Room for `queries * 256` values.
+    /// Room for 256 values of each query, and of as many more as make them a multiple of 16.
     pub scores: &'a mut [f32],
     /// Receives the softmax state over this block alone.
     pub out: Partial<'a>,
@@ -513,7 +513,7 @@ impl<T> AttendArgs<'_, T> {
         assert_eq!(self.keys.len(), self.head_dim * KV_BLOCK, "key block size");
         assert_eq!(self.values.len(), self.value_dim * KV_BLOCK, "value block size");
         assert_eq!(self.masks.len(), self.queries, "one mask per query");
-        assert!(self.scores.len() >= self.queries * KV_BLOCK, "score scratch");
+        assert!(self.scores.len() >= self.queries.next_multiple_of(16) * KV_BLOCK, "score scratch");
         let per_query = |values: &[f32]| values.len() == self.queries;
         assert!(self.adjust.is_none_or(|adjust| per_query(adjust.slopes) && per_query(adjust.offsets)), "adjustments");
         self.out.check(self.queries, self.value_dim);

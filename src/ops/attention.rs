@@ -272,9 +272,10 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
         return;
     }
 
-    // The last tiles see the longest context: they go first, so that no thread is left with one at the end.
+    // One KV head after the other, whose keys and values then stay in a cache close to the core. The last tiles see the longest
+    // context: they go first, so that no thread is left with one at the end.
     machine.run(tiles * kv_heads, cost, &|thread, unit| {
-        let (tile, kv_head) = (tiles - 1 - unit / kv_heads, unit % kv_heads);
+        let (kv_head, tile) = (unit / tiles, tiles - 1 - unit % tiles);
         let first = tile * tile_tokens;
         let count = tile_tokens.min(tokens - first);
         let queries = count * group;
@@ -310,13 +311,14 @@ struct Room<'a> {
 impl<'a> Room<'a> {
     /// Floats that a layer needs.
     fn size(layer: &AttentionLayer) -> usize {
-        tile_queries(layer.heads / layer.kv_heads) * (layer.head_dim + KV_BLOCK + 2 * (layer.value_dim + 2) + 2)
+        let queries = tile_queries(layer.heads / layer.kv_heads);
+        queries * (layer.head_dim + 2 * (layer.value_dim + 2) + 2) + queries.next_multiple_of(16) * KV_BLOCK
     }
 
     fn new(all: &'a mut [f32], masks: &'a mut [u64], layer: &AttentionLayer) -> Room<'a> {
         let queries = tile_queries(layer.heads / layer.kv_heads);
         let (query, rest) = all.split_at_mut(queries * layer.head_dim);
-        let (scores, rest) = rest.split_at_mut(queries * KV_BLOCK);
+        let (scores, rest) = rest.split_at_mut(queries.next_multiple_of(16) * KV_BLOCK);
         let (total, rest) = rest.split_at_mut(queries * (layer.value_dim + 2));
         let (next, rest) = rest.split_at_mut(queries * (layer.value_dim + 2));
         let (slopes, rest) = rest.split_at_mut(queries);

@@ -290,7 +290,7 @@ impl Attention {
             masks: &self.masks,
             scale: 1.0 / (self.head_dim as f32).sqrt(),
             adjust: self.adjust.as_ref().map(|(cap, slopes, offsets)| Adjust { cap: *cap, slopes, offsets }),
-            scores: &mut vec![f32::NAN; 256 * self.queries],
+            scores: &mut vec![f32::NAN; 256 * self.queries.next_multiple_of(16)],
             out: state.view(),
         });
         state
@@ -306,7 +306,7 @@ fn attention_blocks() {
     let (scalar, levels) = levels();
     let mut random = Random::new(7);
     for kernels in levels {
-        for queries in 1..=9 {
+        for queries in (1..=9).chain([12, 15, 16, 21, 27, 28, 30, 32, 61]) {
             for (head_dim, value_dim) in [(64, 64), (128, 128), (80, 80), (7, 20), (1, 1), (16, 72)] {
                 let what = format!("{}: {queries} queries, {head_dim}, {value_dim}", kernels.level);
                 let mut attention = Attention::random(&mut random, queries, head_dim, value_dim);

@@ -1,5 +1,6 @@
-//! Flash attention: lanes are positions for scores and weights, value dimensions for the output.
+//! Flash attention of few queries: lanes are positions for scores and weights, value dimensions for the output.
 
+use super::attention_lanes::{LANES, groups};
 use crate::kernels::scalar::attention as scalar;
 use crate::kernels::scalar::exp;
 use crate::kernels::scalar::lanes::tree;
@@ -23,7 +24,9 @@ impl Cached for f16 {
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn load(values: &[f16; 16]) -> __m512 {
         // SAFETY: the load is the 32 bytes of the array.
-        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(values.as_ptr().cast()) })
+        let values = unsafe { _mm256_loadu_si256(values.as_ptr().cast()) };
+        // Without suppressed exceptions, which are masked anyway, this is one instruction.
+        _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(values)
     }
 }
 
@@ -39,7 +42,7 @@ impl Cached for f32 {
 /// The vectors that `values` begins with.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn load<T: Cached, const N: usize>(values: &[T]) -> [__m512; N] {
+pub(super) fn load<T: Cached, const N: usize>(values: &[T]) -> [__m512; N] {
     let (vectors, _) = values[..16 * N].as_chunks();
     // SAFETY: the level is there.
     from_fn(|i| unsafe { T::load(&vectors[i]) })
@@ -47,11 +50,16 @@ fn load<T: Cached, const N: usize>(values: &[T]) -> [__m512; N] {
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn store(vector: __m512, to: &mut [f32]) {
+pub(super) fn store(vector: __m512, to: &mut [f32]) {
     let to = &mut to[..16];
     // SAFETY: there is room for 16 floats.
     unsafe { _mm512_storeu_ps(to.as_mut_ptr(), vector) };
 }
+
+/// The fewest queries that fill a group of lanes well enough.
+const LEAST: usize = 3 * LANES / 4;
+/// The same of two groups.
+const LEAST_OF_TWO: usize = LANES + LEAST;
 
 /// See `scalar::attention`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -60,6 +68,8 @@ pub(super) fn attend<T: Cached>(args: &mut AttendArgs<T>) {
     while query < args.queries {
         // Queries share the loads of keys and values, and that these are made f32.
         query += match args.queries - query {
+            LEAST_OF_TWO.. => groups::<T, 2>(args, query),
+            LEAST.. => groups::<T, 1>(args, query),
             8.. => tile::<T, 8, 2>(args, query),
             4.. => tile::<T, 4, 4>(args, query),
             _ => tile::<T, 1, 8>(args, query),
@@ -141,7 +151,7 @@ fn weigh(scores: &mut [f32; KV_BLOCK], mask: &BlockMask, end: usize) -> (f32, f3
     let mut sums = _mm512_setzero_ps();
     for (i, vector) in vectors.iter_mut().enumerate() {
         let distance = _mm512_sub_ps(load::<f32, 1>(vector)[0], _mm512_set1_ps(max));
-        let weight = _mm512_maskz_mov_ps(visible(mask, 16 * i), exp_of_negative(distance));
+        let weight = exp_of_negative(visible(mask, 16 * i), distance);
         sums = _mm512_add_ps(sums, weight);
         store(weight, vector);
     }
@@ -157,10 +167,10 @@ fn visible(mask: &BlockMask, position: usize) -> __mmask16 {
     (mask[position / 64] >> (position % 64)) as __mmask16
 }
 
-/// See `scalar::exp`; not for numbers above 0.
+/// See `scalar::exp`; not for numbers above 0. Where they are not visible, 0.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn exp_of_negative(x: __m512) -> __m512 {
+pub(super) fn exp_of_negative(visible: __mmask16, x: __m512) -> __m512 {
     let round = _mm512_set1_ps(exp::ROUND);
     let shifted = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(LOG2_E)), round);
     let n = _mm512_sub_ps(shifted, round);
@@ -170,8 +180,8 @@ fn exp_of_negative(x: __m512) -> __m512 {
     let p = rest.into_iter().fold(first, |p, c| _mm512_fmadd_ps(p, r, c));
     let exponent = _mm512_slli_epi32::<23>(_mm512_castps_si512(shifted));
     let power = _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_castps_si512(_mm512_set1_ps(1.0))));
-    let vanishes = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, _mm512_set1_ps(exp::MIN));
-    _mm512_mask_mul_ps(_mm512_setzero_ps(), !vanishes, p, power)
+    let stays = _mm512_mask_cmp_ps_mask::<_CMP_NLT_UQ>(visible, x, _mm512_set1_ps(exp::MIN));
+    _mm512_maskz_mul_ps(stays, p, power)
 }
 
 /// D vectors of the output from value dimension `at` on: sums over the first `end` positions of weight times value.

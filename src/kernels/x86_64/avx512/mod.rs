@@ -6,6 +6,7 @@
 //! inside the level; entering it through the table is what needs the CPU check.
 
 mod attention;
+mod attention_lanes;
 mod elementwise;
 pub(super) mod lanes;
 pub(super) mod matmul;
