@@ -4,10 +4,10 @@
 //! nothing else is issued beside it. That matters most while another thread of the core issues, too (benches/RESULTS.md).
 
 use super::attention::{Cached, exp_of_negative, load, store};
+use crate::kernels::rows::opaque;
 use crate::kernels::scalar::activation::softcap;
 use crate::kernels::scalar::attention as scalar;
 use crate::kernels::{Adjust, AttendArgs, BlockMask, KV_BLOCK};
-use std::arch::asm;
 use std::arch::x86_64::*;
 use std::array::from_fn;
 use std::ops::Range;
@@ -58,10 +58,9 @@ fn multiply(factors: &[Row], mut sums: [__m512; LANES], mut vector: impl FnMut()
         // SAFETY: not at their end yet.
         let row = unsafe { &*factors };
         sums = from_fn(|i| _mm512_fmadd_ps(_mm512_set1_ps(row[i]), vector, sums[i]));
-        factors = factors.wrapping_add(1);
-        // SAFETY: does nothing, but hides where the pointer comes from: a compiler that knows makes an index of pointers that advance
-        // together, and a multiplication with an operand at an index is two micro-operations.
-        unsafe { asm!("/* {} */", inout(reg) factors, options(pure, nomem, nostack, preserves_flags)) };
+        // Of pointers that advance together a compiler makes an index, and a multiplication with an operand at an index is two
+        // micro-operations.
+        factors = opaque(factors.wrapping_add(1) as usize) as *const Row;
     }
     sums
 }

@@ -101,14 +101,17 @@ fn add<F: SmallFormat, const G: usize, const T: usize, const H: usize>(
     part: usize,
     acc: &mut PerOutput<__m512, G, T>,
 ) {
-    let mut totals = zero::<G, T, H>();
+    let [mut totals, mut others] = [zero::<G, T, H>(); 2];
     for run in 0..2 {
-        add_products(blocks.map(|block| &block.weights[run]), acts, 2 * part + run, &mut totals);
+        // With a single sum there is nothing else to do while products of the first run are added up.
+        let totals = if G * T == 1 && run == 1 { &mut others } else { &mut totals };
+        add_products(blocks.map(|block| &block.weights[run]), acts, 2 * part + run, totals);
     }
     for t in 0..T {
         let (scale, sum) = (_mm512_set1_ps(acts[t].scale), broadcast(&sums[t], part));
         for g in 0..G {
-            let total = totals[g][t].into_iter().reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
+            let halves = totals[g][t].into_iter().zip(others[g][t]).map(|(a, b)| _mm512_add_epi32(a, b));
+            let total = halves.reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
             let mut total = total.unwrap_or(_mm512_setzero_si512());
             if F::OFFSET != 0 {
                 total = _mm512_sub_epi32(total, _mm512_set1_epi32(sums[t][part] * F::OFFSET));
