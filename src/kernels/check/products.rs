@@ -342,14 +342,16 @@ fn products_of_extremes() {
 fn products_of_odd_numbers() {
     let mut random = Random::new(2);
     for dtype in products(&levels().0) {
-        let (rows, depth, tokens) = (19, 512, 17);
-        let mut product = Product::random(&mut random, dtype, rows, depth, tokens);
-        let mut x = random.normals(depth * tokens);
-        let factors = [0.0, 1e-42, 1e-30, 1e30, f32::INFINITY, f32::NAN];
-        x.chunks_mut(depth).zip(factors.into_iter().cycle()).for_each(|(x, factor)| x.iter_mut().for_each(|x| *x *= factor));
-        with_inputs(dtype, &x, depth, |input| product.check(input));
-        product.weights = random.bytes(product.weights.len());
-        with_inputs(dtype, &x, depth, |input| product.check(input));
+        // Also when the last 256 weights are not whole: the numbers of those that are not there must not show.
+        for (depth, tokens) in [(512, 17), (480, 33)].into_iter().filter(|(depth, _)| depth % dtype.block_len() == 0) {
+            let mut product = Product::random(&mut random, dtype, 19, depth, tokens);
+            let mut x = random.normals(depth * tokens);
+            let factors = [0.0, 1e-42, 1e-30, 1e30, f32::INFINITY, f32::NAN];
+            x.chunks_mut(depth).zip(factors.into_iter().cycle()).for_each(|(x, factor)| x.iter_mut().for_each(|x| *x *= factor));
+            with_inputs(dtype, &x, depth, |input| product.check(input));
+            product.weights = random.bytes(product.weights.len());
+            with_inputs(dtype, &x, depth, |input| product.check(input));
+        }
     }
 }
 
