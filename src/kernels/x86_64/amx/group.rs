@@ -48,6 +48,6 @@ pub(super) trait Group: Sized {
     unsafe fn add<const H: usize>(numbers: &Self::Numbers, sums: [[__m512i; H]; 4], act: &ActBlock, acc: __m512) -> __m512;
 }
 
-/// Unpacks the given 256 weights, or as many as there are, of sixteen rows from the given one on; fetches what comes after them.
+/// Unpacks the given 256 weights, or as many as there are, of sixteen rows from the given one on.
 /// The CPU has AVX-512, and the rows are there.
 pub(super) type Fill<G> = unsafe fn(&mut G, &MatmulArgs, usize, usize);

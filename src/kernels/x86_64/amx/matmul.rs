@@ -3,12 +3,14 @@
 use super::group::{Fill, Group};
 use super::tiles::{Operands, ROWS, Sums, TOKENS, Tiles};
 use crate::kernels::x86_64::avx512::lanes::Rows;
-use crate::kernels::x86_64::avx512::matmul::fetch;
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Plain, Precision, blocks, row_blocks};
+use crate::quant::{ActBlock, BLOCK, Layout, Plain, Precision, blocks, row_blocks};
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 use std::ops::Range;
+
+/// Parts of 256 weights, `Group::PARTS` of which are a step.
+const STEPS: usize = 4;
 
 /// Whether a product fills tiles.
 pub(super) fn fills_tiles(args: &MatmulArgs) -> bool {
@@ -35,15 +37,11 @@ pub(super) unsafe fn quantized<G: Group>(args: &MatmulArgs, fill: Fill<G>) {
     }
 }
 
-/// The blocks of sixteen rows from the given one on; fetches what comes after the given 256 weights.
+/// The blocks of sixteen rows from the given one on.
 #[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn rows<'a, F: Plain, const I: bool>(args: &MatmulArgs<'a>, row: usize, unit: usize) -> Rows<'a, F, I> {
-    let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
-    let weights = &blocks::<F>(args.weights)[row * per_row..][..ROWS * per_row];
-    let next = (unit + 1) * per_unit;
-    weights.chunks_exact(per_row).for_each(|row| fetch(&row[next.min(per_row)..(next + per_unit).min(per_row)]));
-    Rows::new(weights, per_row, None)
+pub(super) fn rows<'a, F: Plain, const I: bool>(args: &MatmulArgs<'a>, row: usize) -> Rows<'a, F, I> {
+    let per_row = args.depth / F::DTYPE.block_len();
+    Rows::new(&blocks::<F>(args.weights)[row * per_row..][..ROWS * per_row], per_row, None)
 }
 
 /// [`quantized`] with H halves of activations.
@@ -69,7 +67,8 @@ unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock
                     for (g, group) in groups.iter_mut().enumerate() {
                         fill(group, args, first + ROWS * g, unit);
                     }
-                    strip(&column, first, groups, &tiles, &mut rooms);
+                    let coming = column.coming(&rows, first, groups.len() * ROWS);
+                    strip(&column, first, groups, &tiles, &mut rooms, coming);
                 }
             }
         }
@@ -84,13 +83,19 @@ unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, first: usize, groups: &[G], tiles: &Tiles, rooms: &mut Rooms) {
+unsafe fn strip<G: Group, const H: usize>(
+    column: &Column<H>,
+    first: usize,
+    groups: &[G],
+    tiles: &Tiles,
+    rooms: &mut Rooms,
+    mut coming: Coming,
+) {
     let mut before = None::<Finish<G>>;
     let mut room = 0;
     for token in (0..column.args.tokens).step_by(Column::<H>::TOGETHER) {
         let (first_act, operands) = column.operands(token);
         let tokens = token..column.args.tokens.min(token + Column::<H>::TOGETHER);
-        let mut ahead = column.ahead(tokens.end);
         // Activations that came into the first cache serve all groups.
         for (g, group) in groups.iter().enumerate() {
             for step in 0..group.steps() {
@@ -106,7 +111,6 @@ unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, first: usize, grou
                             unsafe { group.multiply::<$n, $part>(step, tiles, operands, due) };
                             if let Some(before) = &mut before {
                                 for place in share::<G>($part, $n, Column::<H>::TOGETHER) {
-                                    ahead.next::<H>();
                                     // SAFETY: the caller's promise; all places are in use.
                                     unsafe { before.next::<H>(rooms, place) };
                                 }
@@ -118,8 +122,10 @@ unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, first: usize, grou
                 part!(1: 0 1 2 3);
                 part!(2: 0 1 2 3);
                 part!(3: 0 1 2 3);
+                coming.next();
+                let fetched = column.fetched::<G>(token, groups.len(), g, step);
                 // SAFETY: the caller's promise.
-                let mut this = unsafe { Finish::new(column, group, step, first + ROWS * g, tokens.start, room) };
+                let mut this = unsafe { Finish::new(column, group, step, first + ROWS * g, tokens.start, room, fetched) };
                 before = if tokens.len() == Column::<H>::TOGETHER {
                     Some(this)
                 } else {
@@ -195,35 +201,68 @@ impl<const H: usize> Column<'_, H> {
         (first, Operands { first: self.act(first).cast(), second, stride: self.stride_bytes() })
     }
 
-    /// The activations of tokens that are multiplied from the given one on.
-    fn ahead(&self, token: usize) -> Ahead {
-        let left = (self.args.tokens - token).min(Self::TOGETHER);
-        let act = if left > 0 { self.act(token) } else { self.acts.as_ptr() };
-        Ahead { act: act.cast(), stride: self.stride_bytes(), left }
+    /// What the sums of a step are finished beside: where activations that will be multiplied soon stand, from those of the step on,
+    /// and which part of these to fetch. All groups and steps that follow share them out.
+    fn fetched<G: Group>(&self, token: usize, groups: usize, g: usize, step: usize) -> [usize; 2] {
+        let turn = g * STEPS / G::PARTS + step + 1;
+        let turns = groups * STEPS / G::PARTS;
+        let away = if turn < turns { Self::TOGETHER } else { 2 * Self::TOGETHER };
+        let away = if token + away < self.args.tokens { away * self.stride_bytes() } else { 0 };
+        [away + turn % (2 * STEPS / G::PARTS) * Finish::<G>::lines::<H>() * 64, away + offset_of!(ActBlock, scale)]
+    }
+
+    /// The weights that are unpacked after those of so many rows from `first` on: of the rows after these or, when these are the last
+    /// ones, the next 256 of the first rows.
+    fn coming(&self, rows: &Range<usize>, first: usize, count: usize) -> Coming {
+        let args = self.args;
+        let row_bytes = args.weights.len() / args.rows;
+        let unit_bytes = row_bytes * BLOCK / args.depth;
+        let last_rows = first + count == rows.end;
+        let (row, unit) = if last_rows { (rows.start, self.unit + 1) } else { (first + count, self.unit) };
+        let rows = if last_rows && self.last { 0 } else { (rows.end - row).min(2 * ROWS) };
+        // Interleaved rows are one.
+        let together = if args.layout == Layout::Interleaved { ROWS } else { 1 };
+        let lines = (together * unit_bytes).div_ceil(64);
+        Coming {
+            weights: args.weights.as_ptr().wrapping_add(row * row_bytes + unit * together * unit_bytes).cast(),
+            stride: together * row_bytes,
+            lines,
+            line: 0,
+            left: rows / together,
+            at_once: (rows / together * lines).div_ceil(args.tokens.div_ceil(Self::TOGETHER) * count / ROWS),
+        }
     }
 }
 
-/// Activations to be fetched.
-struct Ahead {
-    act: *const i8,
+/// Weights to be fetched, a few lines in each step: all at once they would have to wait for each other, as so many loads can be under
+/// way and no more.
+struct Coming {
+    weights: *const i8,
+    /// From a row, or from interleaved ones, to the next, in bytes.
     stride: usize,
+    /// How many lines of each, and the next of these.
+    lines: usize,
+    line: usize,
+    /// How many rows, or times interleaved ones.
     left: usize,
+    at_once: usize,
 }
 
-impl Ahead {
-    /// Fetches what is multiplied of the next token, if there is one, into the first cache.
+impl Coming {
+    /// Fetches the next lines, if there are some, into the second cache.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn next<const H: usize>(&mut self) {
-        if self.left == 0 {
-            return;
+    fn next(&mut self) {
+        for _ in 0..self.at_once {
+            if self.left == 0 {
+                return;
+            }
+            _mm_prefetch::<_MM_HINT_T1>(self.weights.wrapping_add(64 * self.line));
+            self.line += 1;
+            if self.line == self.lines {
+                (self.weights, self.line, self.left) = (self.weights.wrapping_add(self.stride), 0, self.left - 1);
+            }
         }
-        for line in 0..H * BLOCK / 64 {
-            _mm_prefetch::<_MM_HINT_T0>(self.act.wrapping_add(64 * line));
-        }
-        _mm_prefetch::<_MM_HINT_T0>(self.act.wrapping_add(offset_of!(ActBlock, scale)));
-        self.act = self.act.wrapping_add(self.stride);
-        self.left -= 1;
     }
 }
 
@@ -242,14 +281,29 @@ struct Finish<G: Group> {
     add: bool,
     /// Where the sums of a first part are, if it has its own.
     room: usize,
+    /// From the activations to others, and to their scale, that are fetched into the first cache meanwhile, in bytes.
+    fetched: [usize; 2],
 }
 
 impl<G: Group> Finish<G> {
+    /// Lines of activations that are fetched for a token.
+    const fn lines<const H: usize>() -> usize {
+        H * G::PARTS / 2
+    }
+
     /// Sixteen rows from the given one on, tokens from the given one on.
     ///
     /// # Safety
     /// As `quantized`.
-    unsafe fn new<const H: usize>(column: &Column<H>, group: &G, step: usize, row: usize, token: usize, room: usize) -> Self {
+    unsafe fn new<const H: usize>(
+        column: &Column<H>,
+        group: &G,
+        step: usize,
+        row: usize,
+        token: usize,
+        room: usize,
+        fetched: [usize; 2],
+    ) -> Self {
         static NONE: [f32; ROWS] = [0.0; ROWS];
         let args = column.args;
         let whole = column.last && step + 1 == group.steps();
@@ -267,6 +321,7 @@ impl<G: Group> Finish<G> {
             strides: [column.stride_bytes(), if none { 0 } else { bytes(standing) }, bytes(to)],
             add: whole && args.add,
             room,
+            fetched,
         }
     }
 
@@ -277,6 +332,10 @@ impl<G: Group> Finish<G> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn next<const H: usize>(&mut self, rooms: &Rooms, place: usize) {
+        for line in 0..Self::lines::<H>() {
+            _mm_prefetch::<_MM_HINT_T0>(self.act.wrapping_byte_add(self.fetched[0] + 64 * line).cast());
+        }
+        _mm_prefetch::<_MM_HINT_T0>(self.act.wrapping_byte_add(self.fetched[1]).cast());
         let mut sums = [[_mm512_setzero_si512(); H]; 4];
         for (i, sums) in sums.iter_mut().enumerate().take(if G::APART { 2 * G::FACTORS } else { G::FACTORS }) {
             let room = if G::APART && i < G::FACTORS { &rooms.first[self.room % 2] } else { &rooms.last };

@@ -90,7 +90,7 @@ impl<const MINS: bool> Small<MINS> {
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub unsafe fn fill<F: SmallFormat, const I: bool>(&mut self, args: &MatmulArgs, row: usize, unit: usize) {
         const { assert!(F::MINS == MINS) };
-        let rows = super::matmul::rows::<F, I>(args, row, unit);
+        let rows = super::matmul::rows::<F, I>(args, row);
         let (first, end) = (unit * (BLOCK / 32), args.depth / 32);
         self.count = (end - first).min(BLOCK / 32);
         let offset = _mm512_set1_epi8(F::OFFSET as i8);

@@ -95,7 +95,7 @@ impl<const D: usize, const SIGNED: usize, const MINS: usize> Super<D, SIGNED, MI
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     pub unsafe fn fill<F: SuperFormat, const I: bool>(&mut self, args: &MatmulArgs, row: usize, unit: usize) {
         const { assert!(F::SUB_MINS == MINS) };
-        let rows = super::matmul::rows::<F, I>(args, row, unit);
+        let rows = super::matmul::rows::<F, I>(args, row);
         let column = rows.column(unit);
         // SAFETY: the level is there.
         unsafe { F::head(&column, &mut self.head) };

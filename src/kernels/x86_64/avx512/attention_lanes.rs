@@ -171,7 +171,7 @@ fn weigh(scores: &mut [Row], masks: &Masks, scale: f32) -> (Row, Row) {
     let sixteen = |i: usize| {
         // SAFETY: the load is the 16 numbers of the array.
         let word = unsafe { _mm512_loadu_si512(masks[i / 2].as_ptr().cast()) };
-        if i % 2 == 0 { word } else { _mm512_srli_epi32::<16>(word) }
+        if i.is_multiple_of(2) { word } else { _mm512_srli_epi32::<16>(word) }
     };
     let visible = |sixteen, i: usize| _mm512_test_epi32_mask(sixteen, _mm512_set1_epi32(1 << i));
 

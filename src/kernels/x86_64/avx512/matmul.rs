@@ -364,7 +364,7 @@ const FETCHED_TOKENS: usize = 16;
 /// Fetches blocks into the second cache.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(in crate::kernels::x86_64) fn fetch<B>(blocks: &[B]) {
+fn fetch<B>(blocks: &[B]) {
     for line in 0..size_of_val(blocks).div_ceil(64) {
         _mm_prefetch::<_MM_HINT_T1>(blocks.as_ptr().cast::<i8>().wrapping_add(64 * line));
     }
