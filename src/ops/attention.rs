@@ -272,8 +272,8 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
         return;
     }
 
-    // One KV head after the other, whose keys and values then stay in a cache close to the core. The last tiles see the longest
-    // context: they go first, so that no thread is left with one at the end.
+    // One KV head after the other, so that keys and values of one are in use at a time. The last tiles see the longest context: they
+    // go first, so that no thread is left with one at the end.
     machine.run(tiles * kv_heads, cost, &|thread, unit| {
         let (kv_head, tile) = (unit / tiles, tiles - 1 - unit % tiles);
         let first = tile * tile_tokens;

@@ -2,7 +2,8 @@
 //!
 //! Products put sixteen rows of weights side by side, one row per 32-bit lane (see `tile`), so that nothing is ever summed
 //! across a vector; weights may be interleaved so in memory. Of many tokens, products of K-quants in high precision do half
-//! of the multiplications (see `pair_tile`); those of a single one with K-quants row by row are those of AVX2. Functions are safe
+//! of the multiplications (see `pair_tile`); those of a single one with K-quants row by row are those of AVX2. Attention puts many
+//! queries side by side in the same way, few it does not (see `attention_lanes` and `attention`). Functions are safe
 //! inside the level; entering it through the table is what needs the CPU check.
 
 mod attention;
