@@ -4,7 +4,7 @@ use crate::report::{Limit, Report, Work};
 use crate::{bytes, floats};
 use chord::cpu::Level;
 use chord::kernels::{Input, Kernels, MatmulArgs, Window};
-use chord::quant::{ActBlock, INTERLEAVED_ROWS, Layout, PairBlock, Precision, row_blocks};
+use chord::quant::{ActBlock, BLOCK, Batch, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use chord::tensor::Dtype;
 
 const DEPTH: usize = 2048;
@@ -27,6 +27,7 @@ impl Product<'_> {
     }
 
     fn run(&mut self, kernels: &Kernels, (blocks, pairs): &(Vec<ActBlock>, Vec<PairBlock>), precision: Precision) {
+        let blocks = Batch::new(blocks, self.tokens);
         let input = if self.dtype.block_len() == 1 { Input::Float(&self.x) } else { Input::Quantized(blocks, precision) };
         let (rows, tokens, out) = (self.rows, self.tokens, Window { ptr: self.out.as_mut_ptr(), stride: self.rows });
         let args = MatmulArgs {
@@ -36,7 +37,7 @@ impl Product<'_> {
             depth: DEPTH,
             tokens,
             input,
-            pairs,
+            pairs: (!pairs.is_empty()).then(|| Batch::new(pairs, tokens)),
             out,
             sums: None,
             add: false,
@@ -47,14 +48,16 @@ impl Product<'_> {
 
     /// The activations, and in pairs where that is faster.
     fn blocks(&self, kernels: &Kernels, precision: Precision) -> (Vec<ActBlock>, Vec<PairBlock>) {
-        let mut blocks = vec![ActBlock::ZERO; self.tokens * row_blocks(DEPTH)];
-        for (x, blocks) in self.x.chunks(DEPTH).zip(blocks.chunks_mut(row_blocks(DEPTH))) {
-            kernels.quantize(x, blocks, precision);
+        let mut blocks = vec![ActBlock::ZERO; self.tokens * DEPTH.div_ceil(BLOCK)];
+        for (token, x) in self.x.chunks(DEPTH).enumerate() {
+            for (unit, x) in x.chunks(BLOCK).enumerate() {
+                kernels.quantize(x, &mut blocks[<Batch>::place(self.tokens, token, unit)], precision);
+            }
         }
         let mut pairs = Vec::new();
         if let Some(reach) = kernels.pairs(self.dtype, self.tokens).filter(|_| precision == Precision::High) {
             pairs.resize(blocks.len(), PairBlock::ZERO);
-            kernels.pair(&blocks, &mut pairs, reach);
+            blocks.iter().zip(&mut pairs).for_each(|(block, pair)| kernels.pair(block, pair, reach));
         }
         (blocks, pairs)
     }

@@ -5,7 +5,7 @@ use crate::report::{Limit, Report, Work};
 use crate::{bytes, floats};
 use chord::cpu::Level;
 use chord::kernels::{Activation, Kernels, RecurArgs, RopeStyle, ScanArgs};
-use chord::quant::{ActBlock, Precision, row_blocks};
+use chord::quant::{ActBlock, BLOCK, Precision};
 use chord::tensor::Dtype;
 use half::f16;
 
@@ -87,13 +87,11 @@ fn converting(report: &mut Report, kernels: &Kernels) {
     let mut half = vec![f16::ZERO; ROWS * WIDTH];
     let narrow = Work::new(Limit::Cache, 6 * x.len());
     report.measure("rows", "narrow", level, narrow, || kernels.narrow(&x, &mut half));
-    let mut blocks = vec![ActBlock::ZERO; ROWS * row_blocks(WIDTH)];
+    let mut blocks = vec![ActBlock::ZERO; (ROWS * WIDTH).div_ceil(BLOCK)];
     for (precision, bytes) in [(Precision::High, 6), (Precision::Fast, 5)] {
         let work = Work::new(Limit::Cache, bytes * x.len());
         report.measure("rows", &format!("quantize {precision:?}"), level, work, || {
-            x.chunks(WIDTH)
-                .zip(blocks.chunks_mut(row_blocks(WIDTH)))
-                .for_each(|(x, blocks)| kernels.quantize(x, blocks, precision));
+            x.chunks(BLOCK).zip(&mut blocks).for_each(|(x, block)| kernels.quantize(x, block, precision));
         });
     }
     // Levels share the entries for rows of embeddings.

@@ -58,8 +58,8 @@ macro_rules! entries {
     };
 }
 entries! {
-    quantize(x: &[f32], blocks: &mut [ActBlock], precision: Precision);
-    pair(blocks: &[ActBlock], pairs: &mut [PairBlock], reach: u16);
+    quantize(x: &[f32], block: &mut ActBlock, precision: Precision);
+    pair(block: &ActBlock, pair: &mut PairBlock, reach: u16);
     rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
     layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]);
     rope(head: &mut [f32], cos: &[f32], sin: &[f32], style: RopeStyle);

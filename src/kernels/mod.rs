@@ -18,7 +18,7 @@ mod select;
 mod x86_64;
 
 use crate::cpu::Level;
-use crate::quant::{ActBlock, INTERLEAVED_ROWS, Layout, PairBlock, Precision, row_blocks};
+use crate::quant::{ActBlock, BLOCK, Batch, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::Dtype;
 use half::f16;
 use std::slice;
@@ -70,12 +70,13 @@ pub struct MatmulArgs<'a> {
     /// The activations.
     pub input: Input<'a>,
     /// The same activations in pairs made for this type (see [`Kernels::pairs`]), or none.
-    pub pairs: &'a [PairBlock],
+    pub pairs: Option<Batch<'a, PairBlock>>,
     /// Receives `rows` values for each token; must be valid for writes and written by nobody else meanwhile.
     pub out: Window,
-    /// Room for as much, on the same terms, where sums may stand until they are whole; or none: `out` itself. Kernels walk over
-    /// sums for every 256 activations, and rows of `out` are often a multiple of a page apart, of which caches keep few.
-    pub sums: Option<Window>,
+    /// Room for as many values, on the same terms, where sums may stand until they are whole, in an order that the kernel likes; or
+    /// none: `out` itself. Kernels walk over sums for every 256 activations, and rows of `out` are often a multiple of a page
+    /// apart, of which caches keep few.
+    pub sums: Option<*mut f32>,
     /// Whether products are added to what `out` holds, which takes `sums`.
     pub add: bool,
 }
@@ -83,8 +84,8 @@ pub struct MatmulArgs<'a> {
 /// The activations of a product, `tokens` rows.
 #[derive(Clone, Copy)]
 pub enum Input<'a> {
-    /// For quantized weights: `tokens` rows of [`row_blocks`].
-    Quantized(&'a [ActBlock], Precision),
+    /// For quantized weights.
+    Quantized(Batch<'a>, Precision),
     /// For F32, F16 and BF16 weights: `tokens * depth` values.
     Float(&'a [f32]),
 }
@@ -223,7 +224,7 @@ pub struct Portion {
 
 type MatmulFn = unsafe fn(&MatmulArgs);
 type DecodeFn = unsafe fn(&[u8], &mut [f32]);
-type PairFn = unsafe fn(&[ActBlock], &mut [PairBlock], u16);
+type PairFn = unsafe fn(&ActBlock, &mut PairBlock, u16);
 
 /// The entries of one level. `None` in a per-type table: the type has no kernels.
 pub struct Kernels {
@@ -235,7 +236,7 @@ pub struct Kernels {
     /// Products with interleaved weights, for types that are faster so.
     pub(crate) interleaved: [Option<MatmulFn>; Dtype::COUNT],
     pub(crate) decode: [Option<DecodeFn>; Dtype::COUNT],
-    pub(crate) quantize: unsafe fn(&[f32], &mut [ActBlock], Precision),
+    pub(crate) quantize: unsafe fn(&[f32], &mut ActBlock, Precision),
     pub(crate) pair: PairFn,
     /// What weights of types that are best multiplied by pairs reach; 0 for others.
     pub(crate) paired: [u16; Dtype::COUNT],
@@ -299,7 +300,7 @@ impl Kernels {
     /// When the slices do not hold what `rows`, `depth` and `tokens` say, or the type has no kernel for the layout.
     ///
     /// # Safety
-    /// `args.out` and `args.sums` must be valid for `tokens` rows of `rows` values, different ones, and no other thread may touch
+    /// `args.out` must be valid for `tokens` rows of `rows` values and `args.sums` for as many others, and no other thread may touch
     /// those meanwhile.
     pub unsafe fn matmul(&self, dtype: Dtype, args: &MatmulArgs) {
         let row_bytes = dtype.row_bytes(args.depth).expect("depth is whole blocks");
@@ -308,8 +309,8 @@ impl Kernels {
         match args.input {
             Input::Quantized(blocks, _) => {
                 assert!(dtype.block_len() > 1, "quantized input for a float type");
-                assert_eq!(blocks.len(), args.tokens * row_blocks(args.depth), "activation blocks");
-                assert!(args.pairs.is_empty() || args.pairs.len() == blocks.len(), "activation pairs");
+                assert!(blocks.holds(args.tokens, args.depth), "activation blocks");
+                assert!(args.pairs.is_none_or(|pairs| pairs.holds(args.tokens, args.depth)), "activation pairs");
             }
             Input::Float(x) => {
                 assert!(dtype.block_len() == 1, "float input for a quantized type");
@@ -329,7 +330,6 @@ impl Kernels {
             // SAFETY: the table was chosen for this machine, shapes were just checked, and the caller vouches for `out`.
             return unsafe { entry(args) };
         };
-        assert!(args.tokens <= 1 || sums.stride >= args.rows, "sums stride");
         // Kernels may compute a row twice, where it is one of two groups.
         let once = !args.add || args.rows.is_multiple_of(INTERLEAVED_ROWS);
         if self.finished[dtype as usize] && once && args.tokens > FEW_TOKENS {
@@ -338,6 +338,7 @@ impl Kernels {
         }
         // SAFETY: as above; rows of `out` and of `sums` are different ones.
         unsafe {
+            let sums = Window { ptr: sums, stride: args.rows };
             entry(&MatmulArgs { out: sums, sums: None, add: false, ..*args });
             for token in 0..args.tokens {
                 let (from, to) = (sums.at(token, 0), args.out.at(token, 0));
@@ -358,18 +359,17 @@ impl Kernels {
         unsafe { entry(bytes, out) }
     }
 
-    /// Quantizes one row of activations into as many blocks as [`row_blocks`] says.
-    pub fn quantize(&self, x: &[f32], blocks: &mut [ActBlock], precision: Precision) {
-        assert_eq!(blocks.len(), row_blocks(x.len()), "activation blocks");
+    /// Quantizes up to 256 neighbouring activations of a row.
+    pub fn quantize(&self, x: &[f32], block: &mut ActBlock, precision: Precision) {
+        assert!(x.len() <= BLOCK, "activations of a block");
         // SAFETY: as in `decode`.
-        unsafe { (self.quantize)(x, blocks, precision) }
+        unsafe { (self.quantize)(x, block, precision) }
     }
 
     /// Makes pairs of activations in high precision for the weights that are said to need them, and such that reach less far.
-    pub fn pair(&self, blocks: &[ActBlock], pairs: &mut [PairBlock], reach: u16) {
-        assert_eq!(blocks.len(), pairs.len(), "activation pairs");
+    pub fn pair(&self, block: &ActBlock, pair: &mut PairBlock, reach: u16) {
         // SAFETY: as in `decode`.
-        unsafe { (self.pair)(blocks, pairs, reach) }
+        unsafe { (self.pair)(block, pair, reach) }
     }
 
     /// `out = x / sqrt(mean(x^2) + eps) * weight`.

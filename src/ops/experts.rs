@@ -1,11 +1,12 @@
 //! Feed-forward by routed experts: the tokens of a batch are gathered per expert, so that its weights are read once.
 
+use super::blocks::Blocks;
 use super::linear::{Cut, multiply};
 use super::route::{Pick, Router};
 use super::{Machine, Shared, Weights};
 use crate::error::Result;
 use crate::kernels::{Activation, Input, MatmulArgs, PAIRED_TOKENS};
-use crate::quant::{ActBlock, PairBlock, Precision, row_blocks};
+use crate::quant::{ActBlock, BLOCK, Batch, PairBlock, Precision};
 use crate::tensor::{Buffer, Memory};
 
 /// One matrix of each expert, one below the other.
@@ -115,7 +116,7 @@ impl ExpertsScratch {
         });
         // As many visits at a time as there are tokens: memory does not grow with the experts of a token.
         let capacity = if used > 0 { batch.max(used) } else { 0 };
-        let blocks = capacity * row_blocks(width.max(hidden));
+        let blocks = capacity * width.max(hidden).div_ceil(BLOCK);
         Ok(ExpertsScratch {
             scores: memory.buffer(threads * experts)?,
             picks: memory.vec(batch * used, Pick::default())?,
@@ -189,10 +190,11 @@ pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch
         scratch.cut(first, count);
         let ExpertsScratch { picks, visits, places, runs, blocks, pairs, gate: gates, up: ups, rows, .. } = &mut *scratch;
         let (visits, runs) = (&visits[first..first + count], runs.as_slice());
-        // Only experts of many tokens are multiplied by pairs.
-        let many = |visit: usize| {
-            let run = runs.partition_point(|run| run.first + run.count <= visit);
-            runs.get(run).is_some_and(|run| run.count >= PAIRED_TOKENS)
+        // The visits of one expert are a batch of their own; only many of them are multiplied by pairs.
+        let batch = |visit: usize, depth: usize, reach: Option<u16>| {
+            let run = &runs[runs.partition_point(|run| run.first + run.count <= visit)];
+            let place = (run.first * depth.div_ceil(BLOCK), visit - run.first, run.count);
+            (place, reach.filter(|_| run.count >= PAIRED_TOKENS))
         };
         let can_pair = machine.precision == Precision::High && !pairs.is_empty();
         let reach = |stacks: &[Option<Stack>]| {
@@ -204,52 +206,44 @@ pub fn experts(machine: Machine, args: ExpertsArgs, scratch: &mut ExpertsScratch
         let into = [gate, Some(up)];
         let float = into.iter().flatten().any(|stack| stack.weights.is_float());
         let quantized = into.iter().flatten().any(|stack| !stack.weights.is_float());
-        let per_row = row_blocks(width);
         let paired = reach(&into);
-        let (shared_blocks, shared_pairs, shared_rows) = (Shared::new(blocks), Shared::new(pairs), Shared::new(rows));
+        let (made, shared_rows) = (Blocks::new(machine.precision, blocks, pairs), Shared::new(rows));
         machine.run(count, count * width, &|_, visit| {
             let token = visits[visit].token as usize;
             let x = &x[token * width..(token + 1) * width];
-            // SAFETY: the row and the blocks of one visit per unit.
-            let (row, blocks) = unsafe { (shared_rows.part(visit * width, width), shared_blocks.part(visit * per_row, per_row)) };
             if float {
-                row.copy_from_slice(x);
+                // SAFETY: the row of one visit per unit.
+                unsafe { shared_rows.part(visit * width, width) }.copy_from_slice(x);
             }
             if quantized {
-                machine.kernels.quantize(x, blocks, machine.precision);
-            }
-            if let Some(reach) = paired.filter(|_| many(visit)) {
-                // SAFETY: as above.
-                machine.kernels.pair(blocks, unsafe { shared_pairs.part(visit * per_row, per_row) }, reach);
+                let (place, reach) = batch(visit, width, paired);
+                // SAFETY: one visit per unit.
+                unsafe { made.fill(machine.kernels, x, place, reach) };
             }
         });
         let stacks = [gate.map(|gate| (gate, Shared::new(gates))), Some((up, Shared::new(ups)))];
-        let pairs_made = if paired.is_some() { &pairs[..count * per_row] } else { &[] };
-        products(machine, &stacks, router.experts, runs, (&blocks[..count * per_row], pairs_made, &rows[..count * width]));
+        let pairs_made = if paired.is_some() { &pairs[..] } else { &[] };
+        products(machine, &stacks, router.experts, runs, (blocks, pairs_made, &rows[..count * width]));
 
-        let per_row = row_blocks(hidden);
         let (middle, gated) = if gate.is_some() { (&mut *gates, Some(&*ups)) } else { (&mut *ups, None) };
         let paired = reach(&[Some(down)]);
-        let (shared_blocks, shared_pairs, shared_middle) = (Shared::new(blocks), Shared::new(pairs), Shared::new(middle));
+        let (made, shared_middle) = (Blocks::new(machine.precision, blocks, pairs), Shared::new(middle));
         machine.run(count, 4 * count * hidden, &|_, visit| {
-            // SAFETY: as above.
-            let (row, blocks) =
-                unsafe { (shared_middle.part(visit * hidden, hidden), shared_blocks.part(visit * per_row, per_row)) };
+            // SAFETY: the row of one visit per unit.
+            let row = unsafe { shared_middle.part(visit * hidden, hidden) };
             match gated {
                 Some(up) => machine.kernels.gate(row, &up[visit * hidden..(visit + 1) * hidden], activation),
                 None => machine.kernels.activate(row, activation),
             }
             if !down.weights.is_float() {
-                machine.kernels.quantize(row, blocks, machine.precision);
-            }
-            if let Some(reach) = paired.filter(|_| many(visit)) {
-                // SAFETY: as above.
-                machine.kernels.pair(blocks, unsafe { shared_pairs.part(visit * per_row, per_row) }, reach);
+                let (place, reach) = batch(visit, hidden, paired);
+                // SAFETY: one visit per unit.
+                unsafe { made.fill(machine.kernels, row, place, reach) };
             }
         });
         let stacks = [Some((down, Shared::new(rows)))];
-        let pairs_made = if paired.is_some() { &pairs[..count * per_row] } else { &[] };
-        products(machine, &stacks, router.experts, runs, (&blocks[..count * per_row], pairs_made, &middle[..count * hidden]));
+        let pairs_made = if paired.is_some() { &pairs[..] } else { &[] };
+        products(machine, &stacks, router.experts, runs, (blocks, pairs_made, &middle[..count * hidden]));
 
         machine.run(tokens, count * width, &|_, token| {
             // SAFETY: one row per unit.
@@ -286,14 +280,14 @@ fn products<const N: usize>(
         let (first, part) = cut.unit(unit % units);
         let weights = stack.weights.part(run.expert * total + first, part);
         let visits = run.first..run.first + run.count;
-        let per_row = row_blocks(depth);
-        let own = visits.start * per_row..visits.end * per_row;
+        let blocks_from = visits.start * depth.div_ceil(BLOCK);
         let input = if weights.is_float() {
             Input::Float(&rows[visits.start * depth..visits.end * depth])
         } else {
-            Input::Quantized(&blocks[own.clone()], machine.precision)
+            Input::Quantized(Batch::new(&blocks[blocks_from..], run.count), machine.precision)
         };
-        let pairs = machine.kernels.pairs(weights.dtype, run.count).and_then(|_| pairs.get(own)).unwrap_or(&[]);
+        let paired = !pairs.is_empty() && machine.kernels.pairs(weights.dtype, run.count).is_some();
+        let pairs = paired.then(|| Batch::new(&pairs[blocks_from..], run.count));
         let window = out.window(run.first * total + first, total);
         let (layout, tokens) = (weights.layout, run.count);
         let args = MatmulArgs {

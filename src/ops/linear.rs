@@ -1,10 +1,11 @@
 //! Matrix products: one input, prepared once, times one or several weight matrices.
 
 use super::Norm;
+use super::blocks::Blocks;
 use super::{Machine, Shared};
 use crate::error::Result;
 use crate::kernels::{Activation, FEW_TOKENS, Input, MatmulArgs, PAIRED_TOKENS, Portion, Window};
-use crate::quant::{ActBlock, INTERLEAVED_ROWS, Layout, PairBlock, Precision, row_blocks};
+use crate::quant::{ActBlock, BLOCK, Batch, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::{Buffer, Dtype, Memory};
 
 /// A weight matrix: `rows` outputs, `depth` inputs.
@@ -113,7 +114,7 @@ impl LinearScratch {
         let LinearShape { depth, float, paired, unit_rows } = shape;
         // Products with quantized weights need a row of floats per thread only while they quantize it.
         let rows = if float { tokens } else { 0 }.max(threads);
-        let per_row = row_blocks(depth);
+        let per_row = depth.div_ceil(BLOCK);
         let blocks = memory.vec(tokens * per_row, ActBlock::ZERO)?;
         let pairs = memory.vec(if paired && tokens >= PAIRED_TOKENS { tokens * per_row } else { 0 }, PairBlock::ZERO)?;
         let sums = if tokens > FEW_TOKENS { threads * tokens * unit_rows } else { 0 };
@@ -150,11 +151,10 @@ pub(super) unsafe fn multiply(machine: Machine, dtype: Dtype, args: &MatmulArgs)
     };
     for first in (0..tokens).step_by(step) {
         let part = first..tokens.min(first + step);
-        let rows = |width: usize| part.start * width..part.end * width;
-        let pairs = args.pairs.get(rows(row_blocks(depth))).unwrap_or(&[]);
+        let pairs = args.pairs.map(|pairs| pairs.skip(first));
         let input = match args.input {
-            Input::Quantized(blocks, precision) => Input::Quantized(&blocks[rows(row_blocks(depth))], precision),
-            Input::Float(x) => Input::Float(&x[rows(depth)]),
+            Input::Quantized(blocks, precision) => Input::Quantized(blocks.skip(first), precision),
+            Input::Float(x) => Input::Float(&x[part.start * depth..part.end * depth]),
         };
         // SAFETY: the caller's promise.
         unsafe {
@@ -281,9 +281,8 @@ pub fn linear<'a>(
     let paired = all().map(reach).max().filter(|&reach| high && reach > 0);
 
     prepare(machine, source, tokens, depth, scratch, (float, quantized, paired));
-    let per_row = row_blocks(depth);
-    let blocks = &scratch.blocks[..if quantized { tokens * per_row } else { 0 }];
-    let pairs = &scratch.pairs[..if paired.is_some() { tokens * per_row } else { 0 }];
+    let blocks = Batch::new(&scratch.blocks, tokens);
+    let pairs = paired.map(|_| Batch::new(&scratch.pairs, tokens));
     let (sums_each, sums) = (scratch.sums.len() / scratch.threads, Shared::new(&mut scratch.sums));
     let rows = match source {
         Source::Plain(x) => x,
@@ -311,11 +310,11 @@ pub fn linear<'a>(
             input: if job.weights.is_float() {
                 Input::Float(&rows[served.start * depth..served.end * depth])
             } else {
-                Input::Quantized(&blocks[served.start * per_row..served.end * per_row], machine.precision)
+                Input::Quantized(blocks.skip(served.start), machine.precision)
             },
-            pairs: pairs.get(served.start * per_row..served.end * per_row).unwrap_or(&[]),
+            pairs: pairs.map(|pairs| pairs.skip(served.start)),
             out: added.unwrap_or(job.out).window(start, total_rows),
-            sums: elsewhere.then(|| sums.window(thread * sums_each, count)),
+            sums: elsewhere.then(|| sums.window(thread * sums_each, count).ptr),
             add: added.is_some(),
         };
         // SAFETY: `out` and the residual hold `tokens` rows of `total_rows`; of those that are served, columns
@@ -368,9 +367,8 @@ fn prepare(
     if !quantized && matches!(source, Source::Plain(_)) {
         return;
     }
-    let blocks_per_row = row_blocks(depth);
-    let (blocks, rows) = (Shared::new(&mut scratch.blocks), Shared::new(&mut scratch.rows));
-    let pairs = Shared::new(&mut scratch.pairs);
+    let rows = Shared::new(&mut scratch.rows);
+    let blocks = Blocks::new(machine.precision, &mut scratch.blocks, &mut scratch.pairs);
     machine.run(tokens, tokens * depth, &|thread, token| {
         let range = token * depth..(token + 1) * depth;
         // SAFETY: a row per token where float products read them later, else a row per thread.
@@ -393,14 +391,8 @@ fn prepare(
             }
         };
         if quantized {
-            let first = token * blocks_per_row;
-            // SAFETY: the blocks of one token per unit.
-            let blocks = unsafe { blocks.part(first, blocks_per_row) };
-            machine.kernels.quantize(input, blocks, machine.precision);
-            if let Some(reach) = paired {
-                // SAFETY: as above.
-                machine.kernels.pair(blocks, unsafe { pairs.part(first, blocks_per_row) }, reach);
-            }
+            // SAFETY: one token per unit.
+            unsafe { blocks.fill(machine.kernels, input, (0, token, tokens), paired) };
         }
     });
 }

@@ -3,6 +3,7 @@
 //! Work is always split by outputs, never along a summed index, so thread counts never change a result.
 
 mod attention;
+mod blocks;
 mod conv;
 mod embed;
 mod experts;

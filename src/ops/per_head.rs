@@ -1,9 +1,10 @@
 //! Products of single heads with matrices of their own, and what puts heads together: for latent attention.
 
+use super::blocks::Blocks;
 use super::{Machine, Shared, Weights};
 use crate::error::Result;
 use crate::kernels::{Input, MatmulArgs};
-use crate::quant::{ActBlock, row_blocks};
+use crate::quant::{ActBlock, BLOCK, Batch};
 use crate::tensor::{Buffer, Memory};
 
 /// Arguments of [`per_head`].
@@ -33,7 +34,7 @@ impl PerHeadScratch {
     /// # Errors
     /// Out of memory.
     pub fn new(memory: &mut Memory, threads: usize, depth: usize, tokens: usize) -> Result<PerHeadScratch> {
-        let blocks = memory.vec(threads * tokens * row_blocks(depth), ActBlock::ZERO)?;
+        let blocks = memory.vec(threads * tokens * depth.div_ceil(BLOCK), ActBlock::ZERO)?;
         Ok(PerHeadScratch { blocks, rows: memory.buffer(threads * tokens * depth)?, threads })
     }
 }
@@ -47,21 +48,23 @@ pub fn per_head(machine: Machine, args: PerHeadArgs, scratch: &mut PerHeadScratc
     let (rows, depth) = (weights.rows / heads, weights.depth);
     assert!(x.len() == tokens * heads * x_head && x_offset + depth <= x_head, "heads of the input");
     assert!(out.len() == tokens * heads * out_head && out_offset + rows <= out_head, "heads of the output");
-    let per_row = row_blocks(depth);
     let (blocks_each, rows_each) = (scratch.blocks.len() / scratch.threads, scratch.rows.len() / scratch.threads);
     let (blocks, room, out) = (Shared::new(&mut scratch.blocks), Shared::new(&mut scratch.rows), Shared::new(out));
     machine.run(heads, tokens * weights.rows * depth, &|thread, head| {
         // SAFETY: a part of both per thread.
         let (blocks, room) =
-            unsafe { (blocks.part(thread * blocks_each, tokens * per_row), room.part(thread * rows_each, tokens * depth)) };
+            unsafe { (blocks.part(thread * blocks_each, blocks_each), room.part(thread * rows_each, tokens * depth)) };
         let weights = weights.part(head * rows, rows);
         for (token, room) in room.chunks_exact_mut(depth).enumerate() {
             room.copy_from_slice(&x[(token * heads + head) * x_head + x_offset..][..depth]);
             if !weights.is_float() {
-                machine.kernels.quantize(room, &mut blocks[token * per_row..(token + 1) * per_row], machine.precision);
+                let blocks = Blocks::new(machine.precision, blocks, &mut []);
+                // SAFETY: nobody else has these blocks.
+                unsafe { blocks.fill(machine.kernels, room, (0, token, tokens), None) };
             }
         }
-        let input = if weights.is_float() { Input::Float(room) } else { Input::Quantized(blocks, machine.precision) };
+        let input =
+            if weights.is_float() { Input::Float(room) } else { Input::Quantized(Batch::new(blocks, tokens), machine.precision) };
         let window = out.window(head * out_head + out_offset, heads * out_head);
         // SAFETY: the result of this head in every row of `out`, which nobody else writes.
         unsafe {
@@ -74,7 +77,7 @@ pub fn per_head(machine: Machine, args: PerHeadArgs, scratch: &mut PerHeadScratc
                     depth,
                     tokens,
                     input,
-                    pairs: &[],
+                    pairs: None,
                     out: window,
                     sums: None,
                     add: false,

@@ -5,11 +5,66 @@ use std::array;
 /// Activations per block: one scale for every 256 values along the summed index.
 pub const BLOCK: usize = 256;
 
-/// Blocks from one row of `len` activations to the next: an odd number, because rows that are a multiple of some KiB apart would
-/// share few sets of a cache. Rows of an even number of blocks have one more, which no product reads.
-#[must_use]
-pub const fn row_blocks(len: usize) -> usize {
-    len.div_ceil(BLOCK) | 1
+/// The blocks of a batch of tokens: those of all tokens along the first 256 of the summed index, one after the other, then those
+/// along the next. So what is multiplied with the same weights stands in one run.
+pub struct Batch<'a, B = ActBlock> {
+    blocks: &'a [B],
+    tokens: usize,
+}
+
+impl<B> Clone for Batch<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Batch<'_, B> {}
+
+impl<'a, B> Batch<'a, B> {
+    /// A batch of `tokens` tokens.
+    #[must_use]
+    pub const fn new(blocks: &'a [B], tokens: usize) -> Self {
+        Batch { blocks, tokens }
+    }
+
+    /// Where the block of a token stands, of so many tokens, along the `unit`-th 256.
+    #[inline]
+    #[must_use]
+    pub const fn place(tokens: usize, token: usize, unit: usize) -> usize {
+        unit * tokens + token
+    }
+
+    /// The batch without the first tokens.
+    #[must_use]
+    pub fn skip(self, tokens: usize) -> Self {
+        Batch { blocks: &self.blocks[tokens.min(self.blocks.len())..], ..self }
+    }
+
+    /// Whether there are blocks of `tokens` tokens of `depth` activations.
+    #[must_use]
+    pub fn holds(self, tokens: usize, depth: usize) -> bool {
+        tokens <= self.tokens && Self::place(self.tokens, tokens, depth.div_ceil(BLOCK).saturating_sub(1)) <= self.blocks.len()
+    }
+
+    /// All blocks from the first one on.
+    #[must_use]
+    pub const fn blocks(self) -> &'a [B] {
+        self.blocks
+    }
+
+    /// The block of a token along the `unit`-th 256, and those of the tokens that follow.
+    #[inline]
+    #[must_use]
+    pub fn run(self, token: usize, unit: usize) -> &'a [B] {
+        &self.blocks[Self::place(self.tokens, token, unit)..]
+    }
+
+    /// All blocks of the only token, if there is but one.
+    #[inline]
+    #[must_use]
+    pub fn alone(self) -> Option<&'a [B]> {
+        (self.tokens == 1).then_some(self.blocks)
+    }
 }
 
 /// How finely activations are quantized.

@@ -43,7 +43,7 @@ mod q8_k;
 mod tq1_0;
 mod tq2_0;
 
-pub use activation::{ActBlock, BLOCK, PairBlock, Precision, row_blocks};
+pub use activation::{ActBlock, BLOCK, Batch, PairBlock, Precision};
 pub use codewords::{Codewords, IQ1_WORDS, IQ2_S_WORDS, IQ2_XS_WORDS, IQ2_XXS_WORDS, IQ3_S_WORDS, IQ3_XXS_WORDS};
 pub use dot::{MicroBlock, Shape, SmallBlock, SuperBlock};
 pub use encode::encode;

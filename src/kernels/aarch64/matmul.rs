@@ -5,7 +5,7 @@ use super::multiply::Multiply;
 use super::tile::Tile;
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks, row_blocks};
+use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks};
 use std::arch::aarch64::*;
 use std::arch::asm;
 use std::array::from_fn;
@@ -68,7 +68,7 @@ unsafe fn strip<F: Tiled, M: Multiply, const G: usize, const ROWS: usize>(args: 
             // SAFETY: the level is there.
             unsafe { F::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile) };
         }
-        let step = Step { tiles: &tiles, acts: &acts[unit..], stride: row_blocks(args.depth), out: &out };
+        let step = Step { tiles: &tiles, acts: acts.run(0, unit), out: &out };
         let mut token = 0;
         while token < args.tokens {
             // As many rows of bytes as there are registers for: four where two share one, else two.
@@ -90,9 +90,8 @@ unsafe fn strip<F: Tiled, M: Multiply, const G: usize, const ROWS: usize>(args: 
 /// Tiles, and what they multiply.
 struct Step<'a, T, const G: usize, const ROWS: usize> {
     tiles: &'a [T; G],
-    /// The blocks of all tokens, `stride` apart.
+    /// The blocks of all tokens.
     acts: &'a [ActBlock],
-    stride: usize,
     out: &'a Columns<ROWS>,
 }
 
@@ -104,7 +103,7 @@ impl<U: Tile, const G: usize, const ROWS: usize> Step<'_, U, G, ROWS> {
     #[inline]
     #[target_feature(enable = "neon")]
     unsafe fn run<M: Multiply, const T: usize, const R: usize>(&self, token: usize) -> usize {
-        let acts: [&ActBlock; T] = from_fn(|t| &self.acts[(token + t) * self.stride]);
+        let acts: [&ActBlock; T] = from_fn(|t| &self.acts[token + t]);
         let mut acc = [[vdupq_n_f32(0.0); T]; G];
         // SAFETY: the caller's promise.
         unsafe {

@@ -38,12 +38,14 @@ fn assert_same(got: &[f32], expected: &[f32], what: &str) {
     }
 }
 
+/// The blocks of a batch.
 fn quantized(kernels: &Kernels, x: &[f32], depth: usize, precision: Precision) -> Vec<ActBlock> {
-    let mut blocks = Vec::new();
-    for x in x.chunks(depth) {
-        let mut row = vec![ActBlock::ZERO; row_blocks(depth)];
-        kernels.quantize(x, &mut row, precision);
-        blocks.append(&mut row);
+    let tokens = x.len() / depth;
+    let mut blocks = vec![ActBlock::ZERO; tokens * depth.div_ceil(BLOCK)];
+    for (token, x) in x.chunks(depth).enumerate() {
+        for (unit, x) in x.chunks(BLOCK).enumerate() {
+            kernels.quantize(x, &mut blocks[<Batch>::place(tokens, token, unit)], precision);
+        }
     }
     blocks
 }

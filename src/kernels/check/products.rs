@@ -3,7 +3,7 @@
 use super::{assert_same, emulated, levels, products, quantized};
 use crate::kernels::{Input, Kernels, MatmulArgs, Window};
 use crate::quant::testing::{Random, put_floats, weight};
-use crate::quant::{ActBlock, BLOCK, INTERLEAVED_ROWS, Layout, PairBlock, Precision, interleave, row_blocks};
+use crate::quant::{ActBlock, BLOCK, Batch, INTERLEAVED_ROWS, Layout, PairBlock, Precision, interleave};
 use crate::tensor::Dtype;
 use std::iter;
 
@@ -50,7 +50,7 @@ impl Product {
         (weights, layout): (&[u8], Layout),
         input: Input,
         pairs: &[PairBlock],
-        (sums, add): (Option<Window>, bool),
+        (sums, add): (Option<*mut f32>, bool),
     ) -> Vec<f32> {
         let stride = self.rows + 3;
         let mut out = vec![BEFORE; stride * self.tokens];
@@ -61,21 +61,32 @@ impl Product {
             depth: self.depth,
             tokens: self.tokens,
             input,
-            pairs,
+            pairs: (!pairs.is_empty()).then(|| Batch::new(pairs, self.tokens)),
             out: Window { ptr: out.as_mut_ptr(), stride },
             sums,
             add,
         };
-        // SAFETY: `out` has `tokens` rows of `stride` values; the caller's windows have as many of `rows`.
+        // SAFETY: `out` has `tokens` rows of `stride` values; the caller's room has as many of `rows`.
         unsafe { kernels.matmul(self.dtype, &args) };
         assert!(out.chunks(stride).all(|row| row[self.rows..] == [BEFORE; 3]), "writes outside the window");
         out.chunks(stride).flat_map(|row| &row[..self.rows]).copied().collect()
     }
 
+    /// That the last tokens of a batch are what they are among others.
+    fn check_last(&self, kernels: &Kernels, input: Input, expected: &[f32]) {
+        let Input::Quantized(blocks, precision) = input else { return };
+        for tokens in [1, 3, 17].into_iter().filter(|&tokens| tokens < self.tokens) {
+            let (first, weights) = (self.tokens - tokens, self.weights.clone());
+            let input = Input::Quantized(blocks.skip(first), precision);
+            let got = Product { weights, tokens, ..*self }.compute(kernels, input, &[]);
+            assert_same(&got, &expected[first * self.rows..], &format!("{} {}: the last {tokens}", kernels.level, self.dtype));
+        }
+    }
+
     /// That room for sums changes nothing, nor adding anything but the number that is added.
     fn check_sums(&self, kernels: &Kernels, weights: (&[u8], Layout), input: Input, pairs: &[PairBlock], expected: &[f32]) {
         let mut room = vec![BEFORE; self.rows * self.tokens];
-        let sums = Some(Window { ptr: room.as_mut_ptr(), stride: self.rows });
+        let sums = Some(room.as_mut_ptr());
         assert_same(&self.compute_into(kernels, weights, input, pairs, (sums, false)), expected, "sums elsewhere");
         let added: Vec<f32> = expected.iter().map(|x| BEFORE + x).collect();
         assert_same(&self.compute_into(kernels, weights, input, pairs, (sums, true)), &added, "added");
@@ -92,10 +103,11 @@ impl Product {
             let interleaved = interleaved.then(|| self.interleaved());
             let made = match input {
                 Input::Quantized(blocks, Precision::High) if kernels.paired[*dtype as usize] > 0 => {
-                    Some(paired(&kernels, blocks, kernels.paired[*dtype as usize]))
+                    Some(paired(&kernels, blocks.blocks(), kernels.paired[*dtype as usize]))
                 }
                 _ => None,
             };
+            self.check_last(&kernels, input, &expected);
             for pairs in iter::once(&[][..]).chain(made.as_deref()) {
                 let layouts =
                     [Some((&self.weights, Layout::Rows)), interleaved.as_ref().map(|bytes| (bytes, Layout::Interleaved))];
@@ -111,7 +123,7 @@ impl Product {
 
 fn paired(kernels: &Kernels, blocks: &[ActBlock], reach: u16) -> Vec<PairBlock> {
     let mut pairs = vec![PairBlock::ZERO; blocks.len()];
-    kernels.pair(blocks, &mut pairs, reach);
+    blocks.iter().zip(&mut pairs).for_each(|(block, pair)| kernels.pair(block, pair, reach));
     pairs
 }
 
@@ -121,7 +133,8 @@ fn with_inputs(dtype: Dtype, x: &[f32], depth: usize, mut check: impl FnMut(Inpu
         return check(Input::Float(x));
     }
     for precision in [Precision::High, Precision::Fast] {
-        check(Input::Quantized(&quantized(&levels().0, x, depth, precision), precision));
+        let blocks = quantized(&levels().0, x, depth, precision);
+        check(Input::Quantized(Batch::new(&blocks, x.len() / depth), precision));
     }
 }
 
@@ -156,7 +169,7 @@ fn products_run_on_tiles() {
     let mut count = |dtype, rows, tokens, precision| {
         let product = Product::random(&mut random, dtype, rows, 512, tokens);
         let acts = quantized(&amx, &random.normals(512 * tokens), 512, precision);
-        let input = Input::Quantized(&acts, precision);
+        let input = Input::Quantized(Batch::new(&acts, tokens), precision);
         let before = done();
         product.compute(&amx, input, &[]);
         let count = done() - before;
@@ -195,7 +208,7 @@ fn products_run_by_pairs() {
         for dtype in products(&kernels).into_iter().filter(|&dtype| kernels.paired[dtype as usize] > 0) {
             let product = Product::random(&mut random, dtype, 40, 512, 17);
             let blocks = quantized(&kernels, &random.normals(512 * 17), 512, Precision::High);
-            let input = Input::Quantized(&blocks, Precision::High);
+            let input = Input::Quantized(Batch::new(&blocks, 17), Precision::High);
             let (want, mut pairs) =
                 (product.compute(&kernels, input, &[]), paired(&kernels, &blocks, kernels.paired[dtype as usize]));
             let different = |pairs: &[PairBlock]| {
@@ -286,9 +299,9 @@ fn products_too_great_for_pairs() {
                 [&|_, noise| 31700 - noise, &|k, noise| signs(k) * (31700 - noise), &|_, noise| 256 * (noise % 8) + 127];
             // All tokens, or one of five, so that those beside it need not be multiplied once more.
             for (kind, every) in kinds.into_iter().flat_map(|kind| [(kind, 1), (kind, 5)]) {
-                let mut blocks = vec![ActBlock::ZERO; tokens * row_blocks(depth)];
+                let mut blocks = vec![ActBlock::ZERO; tokens * depth / BLOCK];
                 for (i, block) in blocks.iter_mut().enumerate() {
-                    let great = i / row_blocks(depth) % every == every - 1;
+                    let great = i % tokens % every == every - 1;
                     for (k, noise) in random.bytes(BLOCK).into_iter().enumerate() {
                         let noise = i32::from(noise);
                         let q = if k == 100 {
@@ -303,7 +316,7 @@ fn products_too_great_for_pairs() {
                     block.set_sums(Precision::High);
                     block.scale = 1.0;
                 }
-                product.check(Input::Quantized(&blocks, Precision::High));
+                product.check(Input::Quantized(Batch::new(&blocks, tokens), Precision::High));
             }
         }
     }
@@ -328,8 +341,8 @@ fn products_of_extremes() {
                     product.tokens = tokens;
                     for precision in [Precision::High, Precision::Fast] {
                         act.set_sums(precision);
-                        let acts = vec![act.clone(); tokens * row_blocks(depth)];
-                        product.check(Input::Quantized(&acts, precision));
+                        let acts = vec![act.clone(); tokens * depth / BLOCK];
+                        product.check(Input::Quantized(Batch::new(&acts, tokens), precision));
                     }
                 }
             }

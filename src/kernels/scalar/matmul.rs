@@ -2,7 +2,7 @@
 
 use super::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs};
-use crate::quant::{BLOCK, Float, Format, Plain, Shape, blocks, row_blocks};
+use crate::quant::{BLOCK, Float, Format, Plain, Shape, blocks};
 
 /// The rows of a weight matrix.
 fn rows<'a, T: Plain>(args: &MatmulArgs<'a>) -> impl Iterator<Item = (usize, &'a [T])> + use<'a, T> {
@@ -17,7 +17,7 @@ fn rows<'a, T: Plain>(args: &MatmulArgs<'a>) -> impl Iterator<Item = (usize, &'a
 /// `args.out` must be valid for writes, as [`MatmulArgs`] says.
 pub(super) unsafe fn quantized<F: Format>(args: &MatmulArgs) {
     let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
-    let (per_token, per_act) = (row_blocks(args.depth), BLOCK / F::Shape::LEN);
+    let per_act = BLOCK / F::Shape::LEN;
     for (row, weights) in rows::<F>(args) {
         for token in 0..args.tokens {
             // SAFETY: the caller's promise.
@@ -25,8 +25,7 @@ pub(super) unsafe fn quantized<F: Format>(args: &MatmulArgs) {
         }
         for (k, block) in weights.iter().enumerate() {
             let block = block.unpack();
-            for token in 0..args.tokens {
-                let act = &acts[token * per_token + k / per_act];
+            for (token, act) in acts.run(0, k / per_act).iter().enumerate().take(args.tokens) {
                 // SAFETY: the caller's promise.
                 let acc = unsafe { &mut *args.out.at(token, row) };
                 *acc = block.accumulate(*acc, act, k % per_act, precision, F::MINS);
@@ -61,7 +60,7 @@ mod tests {
     use crate::cpu::Level;
     use crate::kernels::{Input, Kernels, MatmulArgs, Window};
     use crate::quant::testing::{Random, weight};
-    use crate::quant::{ActBlock, Layout, Precision, row_blocks};
+    use crate::quant::{ActBlock, BLOCK, Batch, Layout, Precision};
     use crate::tensor::Dtype;
 
     /// Root mean square of the differences to f64 dequantize-then-multiply, relative to that of the exact products.
@@ -71,11 +70,14 @@ mod tests {
         let depth = if dtype.block_len() == 256 { 768 } else { 704 };
         let mut random = Random::new(7);
         let (weights, x) = (random.row(dtype, rows * depth), random.normals(tokens * depth));
-        let mut acts = vec![ActBlock::ZERO; tokens * row_blocks(depth)];
-        for (x, acts) in x.chunks(depth).zip(acts.chunks_mut(row_blocks(depth))) {
-            kernels.quantize(x, acts, precision);
+        let mut acts = vec![ActBlock::ZERO; tokens * depth.div_ceil(BLOCK)];
+        for (token, x) in x.chunks(depth).enumerate() {
+            for (unit, x) in x.chunks(BLOCK).enumerate() {
+                kernels.quantize(x, &mut acts[<Batch>::place(tokens, token, unit)], precision);
+            }
         }
-        let input = if dtype.block_len() == 1 { Input::Float(&x) } else { Input::Quantized(&acts, precision) };
+        let input =
+            if dtype.block_len() == 1 { Input::Float(&x) } else { Input::Quantized(Batch::new(&acts, tokens), precision) };
         let mut out = vec![f32::NAN; tokens * rows];
         let window = Window { ptr: out.as_mut_ptr(), stride: rows };
         // SAFETY: the window covers `out`, which nobody else has.
@@ -89,7 +91,7 @@ mod tests {
                     depth,
                     tokens,
                     input,
-                    pairs: &[],
+                    pairs: None,
                     out: window,
                     sums: None,
                     add: false,

@@ -3,23 +3,21 @@
 use crate::quant::{ActBlock, BLOCK, PairBlock};
 use std::array;
 
-/// Makes pairs of blocks of high precision, for weights up to `reach` in magnitude.
-pub(in crate::kernels) fn pair(blocks: &[ActBlock], pairs: &mut [PairBlock], reach: u16) {
+/// Makes pairs of a block of high precision, for weights up to `reach` in magnitude.
+pub(in crate::kernels) fn pair(block: &ActBlock, pair: &mut PairBlock, reach: u16) {
     let greatest = i16::MAX as u16 - reach;
-    for (block, pair) in blocks.iter().zip(pairs) {
-        for ((q, &hi), &lo) in pair.q.iter_mut().zip(&block.hi).zip(&block.lo) {
-            *q = 256 * i16::from(hi) + i16::from(lo);
-        }
-        pair.q.as_chunks_mut::<4>().0.iter_mut().for_each(|four| four.swap(1, 2));
-        let too_great = |q: i16| q.unsigned_abs() > greatest;
-        let great = array::from_fn(|run| (0..32).map(|i| u32::from(too_great(pair.q[32 * run + i])) << i).sum());
-        let kept = pair.q.map(|q| if too_great(q) { 0 } else { i32::from(q) });
-        let product = |sum: i32, &[a, c, b, d]: &[i32; 4]| sum.wrapping_add(a * b).wrapping_add(c * d);
-        let products = kept.as_chunks().0.iter().fold(0, product);
-        let squares = |half: &[i8; BLOCK]| half.iter().map(|&q| i32::from(q) * i32::from(q)).sum();
-        finish(block, pair, [squares(&block.hi), squares(&block.lo)], products.wrapping_neg());
-        set_apart(pair, great);
+    for ((q, &hi), &lo) in pair.q.iter_mut().zip(&block.hi).zip(&block.lo) {
+        *q = 256 * i16::from(hi) + i16::from(lo);
     }
+    pair.q.as_chunks_mut::<4>().0.iter_mut().for_each(|four| four.swap(1, 2));
+    let too_great = |q: i16| q.unsigned_abs() > greatest;
+    let great = array::from_fn(|run| (0..32).map(|i| u32::from(too_great(pair.q[32 * run + i])) << i).sum());
+    let kept = pair.q.map(|q| if too_great(q) { 0 } else { i32::from(q) });
+    let product = |sum: i32, &[a, c, b, d]: &[i32; 4]| sum.wrapping_add(a * b).wrapping_add(c * d);
+    let products = kept.as_chunks().0.iter().fold(0, product);
+    let squares = |half: &[i8; BLOCK]| half.iter().map(|&q| i32::from(q) * i32::from(q)).sum();
+    finish(block, pair, [squares(&block.hi), squares(&block.lo)], products.wrapping_neg());
+    set_apart(pair, great);
 }
 
 /// Sets all but the activations, given the sums of the squares of both halves.

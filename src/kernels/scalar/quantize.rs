@@ -7,24 +7,22 @@ use crate::quant::{ActBlock, BLOCK, Precision};
 /// are normal numbers.
 const TINY: f32 = f32::from_bits((127 - 100) << 23);
 
-/// Quantizes one row.
+/// Quantizes up to 256 neighbouring numbers of a row.
 ///
-/// `m`, the greatest magnitude of a block, counts NaN as greater than infinity. When it is not finite, all integers are
+/// `m`, the greatest magnitude, counts NaN as greater than infinity. When it is not finite, all integers are
 /// 0 and the scale is NaN, so that every product with the block is NaN. Otherwise `q = rne(x * (32512 / m))`, or 127 in
 /// place of 32512 in fast precision; the quotient is rounded before it multiplies.
 #[inline(always)]
-pub(in crate::kernels) fn quantize(x: &[f32], blocks: &mut [ActBlock], precision: Precision) {
-    for (x, block) in x.chunks(BLOCK).zip(blocks) {
-        // The bits of magnitudes order like the magnitudes themselves.
-        let m = f32::from_bits(x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0));
-        let Some(inverse) = begin(block, m, precision) else { continue };
-        match x.as_array() {
-            Some(x) => fill(block, x, inverse, precision),
-            None => {
-                let mut padded = [0.0; BLOCK];
-                padded[..x.len()].copy_from_slice(x);
-                fill(block, &padded, inverse, precision);
-            }
+pub(in crate::kernels) fn quantize(x: &[f32], block: &mut ActBlock, precision: Precision) {
+    // The bits of magnitudes order like the magnitudes themselves.
+    let m = f32::from_bits(x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0));
+    let Some(inverse) = begin(block, m, precision) else { return };
+    match x.as_array() {
+        Some(x) => fill(block, x, inverse, precision),
+        None => {
+            let mut padded = [0.0; BLOCK];
+            padded[..x.len()].copy_from_slice(x);
+            fill(block, &padded, inverse, precision);
         }
     }
 }
@@ -70,12 +68,11 @@ pub(in crate::kernels) fn begin(block: &mut ActBlock, m: f32, precision: Precisi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::row_blocks;
     use crate::quant::testing::Random;
 
     fn quantized(x: &[f32], precision: Precision) -> Vec<ActBlock> {
-        let mut blocks = vec![ActBlock::ZERO; row_blocks(x.len())];
-        quantize(x, &mut blocks, precision);
+        let mut blocks = vec![ActBlock::ZERO; x.len().div_ceil(BLOCK)];
+        x.chunks(BLOCK).zip(&mut blocks).for_each(|(x, block)| quantize(x, block, precision));
         blocks
     }
 

@@ -3,14 +3,16 @@
 use super::group::{Fill, Group};
 use super::tiles::{Operands, ROWS, Sums, TOKENS, Tiles};
 use crate::kernels::x86_64::avx512::lanes::Rows;
-use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Layout, Plain, Precision, blocks, row_blocks};
+use crate::kernels::{Input, MatmulArgs};
+use crate::quant::{ActBlock, BLOCK, Batch, Layout, Plain, Precision, blocks};
 use std::arch::x86_64::*;
+use std::array::from_fn;
 use std::mem::offset_of;
 use std::ops::Range;
 
-/// Parts of 256 weights, `Group::PARTS` of which are a step.
-const STEPS: usize = 4;
+/// Groups of sixteen rows that are unpacked together. Activations of a tile serve all of them from the first cache, while their weights
+/// come from the second one: in one run, which a processor fetches ahead by itself.
+const GROUPS: usize = 8;
 
 /// Whether a product fills tiles.
 pub(super) fn fills_tiles(args: &MatmulArgs) -> bool {
@@ -49,27 +51,24 @@ pub(super) fn rows<'a, F: Plain, const I: bool>(args: &MatmulArgs<'a>, row: usiz
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock], fill: Fill<G>) {
+unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: Batch, fill: Fill<G>) {
     // SAFETY: the level is there, and no caller works with tiles.
-    let (tiles, mut pair) = unsafe { (Tiles::new(G::CONFIG), [G::new(), G::new()]) };
+    let (tiles, mut groups) = unsafe { (Tiles::new(G::CONFIG), from_fn::<_, GROUPS, _>(|_| G::new())) };
     let mut rooms = Rooms { last: Sums::ZERO, first: [const { Sums::ZERO }; 2] };
-    let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));
+    let units = args.depth.div_ceil(BLOCK);
     let whole = args.rows - args.rows % ROWS;
     // Some rows twice is less work than one by one.
-    for rows in [0..whole, args.rows - ROWS..args.rows].into_iter().take(1 + usize::from(whole < args.rows)) {
-        // A block of activations stays in the second cache while all rows take their turn.
+    let last = (whole < args.rows).then(|| args.rows - ROWS..args.rows);
+    for rows in (0..whole).step_by(GROUPS * ROWS).map(|first| first..whole.min(first + GROUPS * ROWS)).chain(last) {
+        let groups = &mut groups[..rows.len() / ROWS];
         for unit in 0..units {
-            let column = Column::<H> { args, acts, stride, unit, last: unit + 1 == units };
-            for first in rows.clone().step_by(2 * ROWS) {
-                let groups = &mut pair[..(rows.end - first).min(2 * ROWS) / ROWS];
-                // SAFETY: the caller's promise.
-                unsafe {
-                    for (g, group) in groups.iter_mut().enumerate() {
-                        fill(group, args, first + ROWS * g, unit);
-                    }
-                    let coming = column.coming(&rows, first, groups.len() * ROWS);
-                    strip(&column, first, groups, &tiles, &mut rooms, coming);
+            let column = Column::<H> { args, acts: acts.run(0, unit), rows: &rows, unit, last: unit + 1 == units };
+            // SAFETY: the caller's promise.
+            unsafe {
+                for (group, first) in groups.iter_mut().zip(rows.clone().step_by(ROWS)) {
+                    fill(group, args, first, unit);
                 }
+                strip(&column, groups, &tiles, &mut rooms);
             }
         }
     }
@@ -83,20 +82,13 @@ unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: &[ActBlock
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn strip<G: Group, const H: usize>(
-    column: &Column<H>,
-    first: usize,
-    groups: &[G],
-    tiles: &Tiles,
-    rooms: &mut Rooms,
-    mut coming: Coming,
-) {
+unsafe fn strip<G: Group, const H: usize>(column: &Column<H>, groups: &[G], tiles: &Tiles, rooms: &mut Rooms) {
+    let mut coming = column.coming();
     let mut before = None::<Finish<G>>;
     let mut room = 0;
     for token in (0..column.args.tokens).step_by(Column::<H>::TOGETHER) {
         let (first_act, operands) = column.operands(token);
         let tokens = token..column.args.tokens.min(token + Column::<H>::TOGETHER);
-        // Activations that came into the first cache serve all groups.
         for (g, group) in groups.iter().enumerate() {
             for step in 0..group.steps() {
                 room = 1 - room;
@@ -123,9 +115,8 @@ unsafe fn strip<G: Group, const H: usize>(
                 part!(2: 0 1 2 3);
                 part!(3: 0 1 2 3);
                 coming.next();
-                let fetched = column.fetched::<G>(token, groups.len(), g, step);
                 // SAFETY: the caller's promise.
-                let mut this = unsafe { Finish::new(column, group, step, first + ROWS * g, tokens.start, room, fetched) };
+                let mut this = unsafe { Finish::new(column, group, (g, step), tokens.clone(), room) };
                 before = if tokens.len() == Column::<H>::TOGETHER {
                     Some(this)
                 } else {
@@ -172,8 +163,8 @@ struct Rooms {
 struct Column<'a, const H: usize> {
     args: &'a MatmulArgs<'a>,
     acts: &'a [ActBlock],
-    /// Blocks from one token to the next.
-    stride: usize,
+    /// The rows that they are multiplied with: whole groups.
+    rows: &'a Range<usize>,
     /// Its number.
     unit: usize,
     /// Whether there is none after it.
@@ -184,52 +175,69 @@ impl<const H: usize> Column<'_, H> {
     /// Tokens that are multiplied together: two operands of one half each are as fast as the two halves.
     const TOGETHER: usize = TOKENS * 2 / H;
 
-    /// From one token to the next, in bytes.
-    fn stride_bytes(&self) -> usize {
-        self.stride * size_of::<ActBlock>()
-    }
-
     fn act(&self, token: usize) -> *const ActBlock {
-        &raw const self.acts[token * self.stride + self.unit]
+        &raw const self.acts[token]
     }
 
     /// The operands for tokens from the given one on, and the first token that they hold: tiles are full, so it may be one that
     /// was in those before, too.
     fn operands(&self, token: usize) -> (usize, Operands) {
         let first = token.min(self.args.tokens - Self::TOGETHER);
-        let second = if H == 2 { BLOCK } else { TOKENS * self.stride_bytes() };
-        (first, Operands { first: self.act(first).cast(), second, stride: self.stride_bytes() })
+        let second = if H == 2 { BLOCK } else { TOKENS * size_of::<ActBlock>() };
+        (first, Operands { first: self.act(first).cast(), second, stride: size_of::<ActBlock>() })
     }
 
-    /// What the sums of a step are finished beside: where activations that will be multiplied soon stand, from those of the step on,
-    /// and which part of these to fetch. All groups and steps that follow share them out.
-    fn fetched<G: Group>(&self, token: usize, groups: usize, g: usize, step: usize) -> [usize; 2] {
-        let turn = g * STEPS / G::PARTS + step + 1;
-        let turns = groups * STEPS / G::PARTS;
-        let away = if turn < turns { Self::TOGETHER } else { 2 * Self::TOGETHER };
-        let away = if token + away < self.args.tokens { away * self.stride_bytes() } else { 0 };
-        [away + turn % (2 * STEPS / G::PARTS) * Finish::<G>::lines::<H>() * 64, away + offset_of!(ActBlock, scale)]
+    /// Where the sums of the first of some tokens with a group stand, in the order in which they are walked over, and how far those of
+    /// the next one are: in one run, which a processor fetches ahead by itself. If there is no room, in the outputs.
+    ///
+    /// # Safety
+    /// As `quantized`.
+    unsafe fn sums(&self, g: usize, tokens: &Range<usize>) -> (*mut f32, usize) {
+        let Some(sums) = self.args.sums else {
+            // SAFETY: the caller's promise.
+            return unsafe { self.out(g, tokens) };
+        };
+        // Rows that were in a group before take its place.
+        let first = self.rows.start / ROWS * ROWS * self.args.tokens;
+        let place = first + tokens.start * self.rows.len() + g * ROWS * tokens.len();
+        // SAFETY: there is room for all outputs.
+        (unsafe { sums.add(place) }, ROWS * size_of::<f32>())
     }
 
-    /// The weights that are unpacked after those of so many rows from `first` on: of the rows after these or, when these are the last
-    /// ones, the next 256 of the first rows.
-    fn coming(&self, rows: &Range<usize>, first: usize, count: usize) -> Coming {
-        let args = self.args;
+    /// Where the outputs are, as `sums`.
+    ///
+    /// # Safety
+    /// As `quantized`.
+    unsafe fn out(&self, g: usize, tokens: &Range<usize>) -> (*mut f32, usize) {
+        let out = self.args.out;
+        // SAFETY: the caller's promise.
+        (unsafe { out.at(tokens.start, self.rows.start + g * ROWS) }, out.stride * size_of::<f32>())
+    }
+
+    /// What activations are fetched for each token meanwhile: how far lines of those that are multiplied next are from those of the
+    /// token, and their scale, in bytes. All steps share these lines out.
+    fn fetched<G: Group>(&self, token: usize, turn: usize) -> [usize; 2] {
+        let away = if token + Self::TOGETHER < self.args.tokens { Self::TOGETHER * size_of::<ActBlock>() } else { 0 };
+        [away + turn * Finish::<G>::LINES % (H * BLOCK / 64) * 64, away + offset_of!(ActBlock, scale)]
+    }
+
+    /// The weights that are unpacked after these: the next 256 or, when these are the last ones, the first ones of the next rows.
+    fn coming(&self) -> Coming {
+        let (args, rows) = (self.args, self.rows);
         let row_bytes = args.weights.len() / args.rows;
         let unit_bytes = row_bytes * BLOCK / args.depth;
-        let last_rows = first + count == rows.end;
-        let (row, unit) = if last_rows { (rows.start, self.unit + 1) } else { (first + count, self.unit) };
-        let rows = if last_rows && self.last { 0 } else { (rows.end - row).min(2 * ROWS) };
+        let (row, unit) = if self.last { (rows.end, 0) } else { (rows.start, self.unit + 1) };
         // Interleaved rows are one.
         let together = if args.layout == Layout::Interleaved { ROWS } else { 1 };
         let lines = (together * unit_bytes).div_ceil(64);
+        let left = (args.rows - row).min(rows.len()) / together;
         Coming {
             weights: args.weights.as_ptr().wrapping_add(row * row_bytes + unit * together * unit_bytes).cast(),
             stride: together * row_bytes,
             lines,
             line: 0,
-            left: rows / together,
-            at_once: (rows / together * lines).div_ceil(args.tokens.div_ceil(Self::TOGETHER) * count / ROWS),
+            left,
+            at_once: (left * lines).div_ceil(args.tokens.div_ceil(Self::TOGETHER) * rows.len() / ROWS),
         }
     }
 }
@@ -275,8 +283,8 @@ struct Finish<G: Group> {
     standing: *const f32,
     /// Where the sums go.
     to: *mut f32,
-    /// What these three advance by, in bytes.
-    strides: [usize; 3],
+    /// What these two advance by, in bytes.
+    strides: [usize; 2],
     /// Whether the sums are added to what is there.
     add: bool,
     /// Where the sums of a first part are, if it has its own.
@@ -286,42 +294,40 @@ struct Finish<G: Group> {
 }
 
 impl<G: Group> Finish<G> {
-    /// Lines of activations that are fetched for a token.
-    const fn lines<const H: usize>() -> usize {
-        H * G::PARTS / 2
-    }
+    /// Lines of activations that are fetched for a token in a step.
+    const LINES: usize = (BLOCK / 64 * 2).div_ceil(GROUPS);
 
-    /// Sixteen rows from the given one on, tokens from the given one on.
+    /// The sums of a group in a step, which is one of so many.
     ///
     /// # Safety
     /// As `quantized`.
     unsafe fn new<const H: usize>(
         column: &Column<H>,
         group: &G,
-        step: usize,
-        row: usize,
-        token: usize,
+        (g, step): (usize, usize),
+        tokens: Range<usize>,
         room: usize,
-        fetched: [usize; 2],
     ) -> Self {
         static NONE: [f32; ROWS] = [0.0; ROWS];
-        let args = column.args;
         let whole = column.last && step + 1 == group.steps();
-        let standing = args.sums.unwrap_or(args.out);
-        let to = if whole { args.out } else { standing };
-        let bytes = |window: Window| window.stride * size_of::<f32>();
         // SAFETY: the caller's promise.
-        let (standing_at, to_at) = unsafe { (standing.at(token, row), to.at(token, row)) };
-        let none = column.unit == 0 && step == 0;
+        let (standing, to) = unsafe {
+            let sums = column.sums(g, &tokens);
+            let none = column.unit == 0 && step == 0;
+            (
+                if none { (NONE.as_ptr(), 0) } else { (sums.0.cast_const(), sums.1) },
+                if whole { column.out(g, &tokens) } else { sums },
+            )
+        };
         Finish {
             numbers: group.numbers(step),
-            act: column.act(token),
-            standing: if none { NONE.as_ptr() } else { standing_at },
-            to: to_at,
-            strides: [column.stride_bytes(), if none { 0 } else { bytes(standing) }, bytes(to)],
-            add: whole && args.add,
+            act: column.act(tokens.start),
+            standing: standing.0,
+            to: to.0,
+            strides: [standing.1, to.1],
+            add: whole && column.args.add,
             room,
-            fetched,
+            fetched: column.fetched::<G>(tokens.start, g * group.steps() + step),
         }
     }
 
@@ -332,7 +338,7 @@ impl<G: Group> Finish<G> {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn next<const H: usize>(&mut self, rooms: &Rooms, place: usize) {
-        for line in 0..Self::lines::<H>() {
+        for line in 0..Self::LINES {
             _mm_prefetch::<_MM_HINT_T0>(self.act.wrapping_byte_add(self.fetched[0] + 64 * line).cast());
         }
         _mm_prefetch::<_MM_HINT_T0>(self.act.wrapping_byte_add(self.fetched[1]).cast());
@@ -351,8 +357,8 @@ impl<G: Group> Finish<G> {
             }
             _mm512_storeu_ps(self.to, acc);
         }
-        self.act = self.act.wrapping_byte_add(self.strides[0]);
-        self.standing = self.standing.wrapping_byte_add(self.strides[1]);
-        self.to = self.to.wrapping_byte_add(self.strides[2]);
+        self.act = self.act.wrapping_add(1);
+        self.standing = self.standing.wrapping_byte_add(self.strides[0]);
+        self.to = self.to.wrapping_byte_add(self.strides[1]);
     }
 }

@@ -4,7 +4,7 @@ use super::lanes::Rows;
 use super::tile::Tile;
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks, row_blocks};
+use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks};
 use std::arch::x86_64::*;
 use std::array::from_fn;
 use std::ops::Range;
@@ -52,7 +52,7 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
     let rows: [Rows<F>; G] = from_fn(|g| Rows::new(&weights[8 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
     let out = Columns::<ROWS> { window: args.out, first };
-    let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));
+    let units = args.depth.div_ceil(BLOCK);
 
     for token in 0..args.tokens {
         // SAFETY: the caller's promise.
@@ -71,8 +71,8 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
-                    2.. => step::<F, G, 2, ROWS>(&tiles, &acts[unit..], stride, token, precision, &out),
-                    _ => step::<F, G, 1, ROWS>(&tiles, &acts[unit..], stride, token, precision, &out),
+                    2.. => step::<F, G, 2, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
+                    _ => step::<F, G, 1, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
                 }
             };
         }
@@ -80,7 +80,7 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
     ROWS
 }
 
-/// Adds the products of tiles with T tokens to the output; the tokens' blocks are `stride` apart. Returns T.
+/// Adds the products of tiles with T tokens, from the given one on, to the output. Returns T.
 ///
 /// # Safety
 /// As `quantized`.
@@ -89,12 +89,11 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
 unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
     tiles: &[F::Tile; G],
     acts: &[ActBlock],
-    stride: usize,
     token: usize,
     precision: Precision,
     out: &Columns<ROWS>,
 ) -> usize {
-    let acts: [&ActBlock; T] = from_fn(|t| &acts[(token + t) * stride]);
+    let acts: [&ActBlock; T] = from_fn(|t| &acts[t]);
     let mut acc = [[_mm256_setzero_ps(); T]; G];
     // SAFETY: the caller's promise.
     unsafe {

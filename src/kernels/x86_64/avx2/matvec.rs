@@ -97,6 +97,7 @@ unsafe fn multiply<F: RowWise>(args: &MatmulArgs) -> bool {
     if args.tokens > 1 || args.rows < ROWS {
         return false;
     }
+    let Some(acts) = acts.alone() else { return false };
     let acts = &acts[..args.depth / BLOCK];
     for row in (0..args.rows).step_by(ROWS) {
         // Some rows twice is less work than one by one.

@@ -110,6 +110,7 @@ unsafe fn multiply<F: SmallRow>(args: &MatmulArgs) -> bool {
     if args.tokens > 1 || args.rows < ROWS || !args.depth.is_multiple_of(BLOCK) {
         return false;
     }
+    let Some(acts) = acts.alone() else { return false };
     let (weights, per_row) = (blocks::<F>(args.weights), args.depth / 32);
     let acts = &acts[..args.depth / BLOCK];
     let mut wide = Widened::new();

@@ -7,7 +7,7 @@ use super::super_tile::Super;
 use super::tile::{Acts, Tile, Tiled};
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{FEW_TOKENS, Input, MatmulArgs, Window, rows};
-use crate::quant::{self, ActBlock, BLOCK, Float, PairBlock, Plain, Precision, blocks, row_blocks};
+use crate::quant::{self, ActBlock, BLOCK, Batch, Float, PairBlock, Plain, Precision, blocks};
 use std::arch::x86_64::*;
 use std::array::{self, from_fn};
 
@@ -70,7 +70,7 @@ pub(in crate::kernels::x86_64) unsafe fn far_apart<F: Tiled>(args: &MatmulArgs) 
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn by_pairs<F: PairFormat, const I: bool>(args: &MatmulArgs) -> bool {
     match args.input {
-        Input::Quantized(acts, Precision::High) if !args.pairs.is_empty() && args.rows >= 16 && args.tokens > 1 => {
+        Input::Quantized(acts, Precision::High) if args.pairs.is_some() && args.rows >= 16 && args.tokens > 1 => {
             // SAFETY: the caller's promise.
             unsafe { all_rows::<F, Pairs<F>, 2, I>(args, acts) };
             true
@@ -84,7 +84,7 @@ pub(super) unsafe fn by_pairs<F: PairFormat, const I: bool>(args: &MatmulArgs) -
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &MatmulArgs, acts: &[ActBlock]) {
+unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &MatmulArgs, acts: Batch) {
     let mut row = 0;
     if !I && args.rows < 16 {
         // SAFETY: the level is there.
@@ -128,7 +128,7 @@ unsafe fn all_rows<F: Plain, U: Tile<F>, const H: usize, const I: bool>(args: &M
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn few<F: Plain, U: Tile<F>, const H: usize, const I: bool>(
     args: &MatmulArgs,
-    acts: &[ActBlock],
+    acts: Batch,
     rows: (usize, usize),
     tile: &mut U,
 ) {
@@ -152,7 +152,7 @@ unsafe fn few<F: Plain, U: Tile<F>, const H: usize, const I: bool>(
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn strip_at_once<F: Plain, U: Tile<F>, const T: usize, const H: usize, const I: bool>(
     args: &MatmulArgs,
-    acts: &[ActBlock],
+    acts: Batch,
     (first, apart): (usize, usize),
     token: usize,
     tile: &mut U,
@@ -161,12 +161,11 @@ unsafe fn strip_at_once<F: Plain, U: Tile<F>, const T: usize, const H: usize, co
     let weights = &blocks::<F>(args.weights)[first * per_row..][..(15 * apart + 1) * per_row];
     let rows = Rows::<F, I>::new(weights, apart * per_row, (apart == 1).then_some(weights.as_ptr_range().end));
     let mut acc = [[_mm512_setzero_ps(); T]];
-    let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));
-    let acts: [_; T] = from_fn(|t| &acts[(token + t) * stride..][..units]);
-    for unit in 0..units {
+    for unit in 0..args.depth.div_ceil(BLOCK) {
+        let acts = acts.run(token, unit);
         let blocks = unit * per_unit..((unit + 1) * per_unit).min(per_row);
         // SAFETY: the level is there.
-        unsafe { tile.multiply::<T, H, I>(&rows, blocks, &acts.map(|acts| &acts[unit]), &mut acc) };
+        unsafe { tile.multiply::<T, H, I>(&rows, blocks, &from_fn(|t| &acts[t]), &mut acc) };
     }
     for (t, acc) in acc[0].into_iter().enumerate() {
         let mut each = [0.0; 16];
@@ -186,7 +185,7 @@ unsafe fn strip_at_once<F: Plain, U: Tile<F>, const T: usize, const H: usize, co
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS: usize, const I: bool>(
     args: &MatmulArgs,
-    acts: &[ActBlock],
+    acts: Batch,
     first: usize,
     tiles: &mut [U; G],
 ) -> usize {
@@ -201,7 +200,7 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
         Rows::new(these, if ROWS == 1 { 0 } else { per_row }, Some(next))
     });
     let out = Columns::<ROWS>::new(args, first);
-    let (units, stride) = (args.depth.div_ceil(BLOCK), row_blocks(args.depth));
+    let units = args.depth.div_ceil(BLOCK);
     for unit in 0..units {
         if many && !I {
             let next = (unit + 1) * per_unit;
@@ -213,15 +212,15 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
         }
         let mut token = 0;
         while token < args.tokens {
-            let (acts, pairs) = (&acts[unit..], args.pairs.get(unit..).unwrap_or(&[]));
-            let place = (unit, unit + 1 == units, stride);
+            let acts = (acts.run(token, unit), args.pairs.map_or(&[][..], |pairs| pairs.run(token, unit)));
+            let place = (unit, unit + 1 == units);
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
-                    6.. if H == 1 || U::MANY => step::<F, U, H, G, 6, ROWS>(tiles, acts, pairs, place, token, &out),
-                    3.. => step::<F, U, H, G, 3, ROWS>(tiles, acts, pairs, place, token, &out),
-                    2 => step::<F, U, H, G, 2, ROWS>(tiles, acts, pairs, place, token, &out),
-                    _ => step::<F, U, H, G, 1, ROWS>(tiles, acts, pairs, place, token, &out),
+                    6.. if H == 1 || U::MANY => step::<F, U, H, G, 6, ROWS>(tiles, acts, place, token, &out),
+                    3.. => step::<F, U, H, G, 3, ROWS>(tiles, acts, place, token, &out),
+                    2 => step::<F, U, H, G, 2, ROWS>(tiles, acts, place, token, &out),
+                    _ => step::<F, U, H, G, 1, ROWS>(tiles, acts, place, token, &out),
                 }
             };
         }
@@ -229,8 +228,8 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
     ROWS
 }
 
-/// Adds the products of tiles with T tokens to the sums: those of one block, given its number, whether it is the last one, and how
-/// far the tokens' blocks are apart. Returns T.
+/// Adds the products of tiles with T tokens, from the given one on, to the sums: those of one block, given its number and whether it
+/// is the last one. Returns T.
 ///
 /// # Safety
 /// As `quantized`.
@@ -238,13 +237,12 @@ unsafe fn strip<F: Plain, U: Tile<F>, const H: usize, const G: usize, const ROWS
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn step<F: Plain, U: Tile<F>, const H: usize, const G: usize, const T: usize, const ROWS: usize>(
     tiles: &[U; G],
-    acts: &[ActBlock],
-    pairs: &[PairBlock],
-    (unit, last, stride): (usize, bool, usize),
+    (blocks, pairs): (&[ActBlock], &[PairBlock]),
+    (unit, last): (usize, bool),
     token: usize,
     out: &Columns<ROWS>,
 ) -> usize {
-    let acts = Acts { blocks: &acts[token * stride..], pairs: pairs.get(token * stride..).unwrap_or(&[]), stride };
+    let acts = Acts { blocks, pairs };
     let mut acc = [[_mm512_setzero_ps(); T]; G];
     // SAFETY: the caller's promise.
     unsafe {
@@ -275,7 +273,7 @@ struct Columns<const ROWS: usize> {
 
 impl<const ROWS: usize> Columns<ROWS> {
     fn new(args: &MatmulArgs, first: usize) -> Columns<ROWS> {
-        Columns { sums: args.sums.unwrap_or(args.out), out: args.out, add: args.add, first }
+        Columns { sums: args.sums.map_or(args.out, |ptr| Window { ptr, stride: args.rows }), out: args.out, add: args.add, first }
     }
 
     /// The sums of a token.

@@ -31,21 +31,19 @@ pub(in crate::kernels::x86_64) struct Acts<'a, const T: usize> {
     pub blocks: &'a [ActBlock],
     /// The same in pairs, or none.
     pub pairs: &'a [PairBlock],
-    /// How many blocks are between those of neighbouring tokens.
-    pub stride: usize,
 }
 
 impl<'a, const T: usize> Acts<'a, T> {
     /// The blocks.
     #[inline]
     pub fn blocks(&self) -> [&'a ActBlock; T] {
-        from_fn(|t| &self.blocks[t * self.stride])
+        from_fn(|t| &self.blocks[t])
     }
 
     /// The blocks in pairs.
     #[inline]
     pub fn pairs(&self) -> [&'a PairBlock; T] {
-        from_fn(|t| &self.pairs[t * self.stride])
+        from_fn(|t| &self.pairs[t])
     }
 }
 
