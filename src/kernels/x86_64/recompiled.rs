@@ -12,10 +12,8 @@ macro_rules! recompiled {
     )* };
     ($features:literal) => {
         use crate::kernels::{Activation, Partial, RecurArgs, RopeStyle, ScanArgs};
-        use crate::quant::{ActBlock, Precision};
 
         recompiled! { $features:
-            quantize::quantize(x: &[f32], block: &mut ActBlock, precision: Precision);
             norm::rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
             norm::layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]);
             rope::rope(head: &mut [f32], cos: &[f32], sin: &[f32], style: RopeStyle);

@@ -15,6 +15,7 @@ mod matvec;
 mod pair;
 mod pair_step;
 mod pair_tile;
+mod quantize;
 mod small_blocks;
 pub(super) mod small_tile;
 mod super_blocks;
@@ -68,7 +69,7 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
-    kernels.quantize = elementwise::quantize;
+    kernels.quantize = quantize::quantize;
     kernels.pair = pair::pair;
     kernels.rms_norm = elementwise::rms_norm;
     kernels.layer_norm = elementwise::layer_norm;
