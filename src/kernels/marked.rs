@@ -58,7 +58,7 @@ macro_rules! entries {
     };
 }
 entries! {
-    quantize(x: &[f32], block: &mut ActBlock, precision: Precision);
+    quantize(x: &[f32; BLOCK], block: &mut ActBlock, precision: Precision);
     pair(block: &ActBlock, pair: &mut PairBlock, reach: u16);
     rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
     layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]);

@@ -55,6 +55,18 @@ impl Window {
     }
 }
 
+/// Memory that belongs to a kernel while it runs.
+#[derive(Clone, Copy)]
+pub struct Room {
+    /// The first value.
+    pub ptr: *mut f32,
+    /// How many there are.
+    pub len: usize,
+}
+
+/// So many values beyond the outputs are room for unpacked weights, too, which would be too much of a small stack.
+pub const UNPACKED: usize = 21 << 10;
+
 /// Weights (rows x depth) times activations (tokens x depth).
 pub struct MatmulArgs<'a> {
     /// `rows` rows of `dtype.row_bytes(depth)` bytes each, contiguous.
@@ -73,10 +85,10 @@ pub struct MatmulArgs<'a> {
     pub pairs: Option<Batch<'a, PairBlock>>,
     /// Receives `rows` values for each token; must be valid for writes and written by nobody else meanwhile.
     pub out: Window,
-    /// Room for as many values, on the same terms, where sums may stand until they are whole, in an order that the kernel likes; or
-    /// none: `out` itself. Kernels walk over sums for every 256 activations, and rows of `out` are often a multiple of a page
-    /// apart, of which caches keep few.
-    pub sums: Option<*mut f32>,
+    /// Room for as many values, where sums may stand until they are whole, in an order that the kernel likes; or none: `out` itself.
+    /// Kernels walk over sums for every 256 activations, and rows of `out` are often a multiple of a page apart, of which caches
+    /// keep few. Better still with [`UNPACKED`] more.
+    pub sums: Option<Room>,
     /// Whether products are added to what `out` holds, which takes `sums`.
     pub add: bool,
 }
@@ -236,7 +248,7 @@ pub struct Kernels {
     /// Products with interleaved weights, for types that are faster so.
     pub(crate) interleaved: [Option<MatmulFn>; Dtype::COUNT],
     pub(crate) decode: [Option<DecodeFn>; Dtype::COUNT],
-    pub(crate) quantize: unsafe fn(&[f32], &mut ActBlock, Precision),
+    pub(crate) quantize: unsafe fn(&[f32; BLOCK], &mut ActBlock, Precision),
     pub(crate) pair: PairFn,
     /// What weights of types that are best multiplied by pairs reach; 0 for others.
     pub(crate) paired: [u16; Dtype::COUNT],
@@ -300,8 +312,8 @@ impl Kernels {
     /// When the slices do not hold what `rows`, `depth` and `tokens` say, or the type has no kernel for the layout.
     ///
     /// # Safety
-    /// `args.out` must be valid for `tokens` rows of `rows` values and `args.sums` for as many others, and no other thread may touch
-    /// those meanwhile.
+    /// `args.out` must be valid for `tokens` rows of `rows` values and `args.sums` for the others that it says, and no other thread may
+    /// touch those meanwhile.
     pub unsafe fn matmul(&self, dtype: Dtype, args: &MatmulArgs) {
         let row_bytes = dtype.row_bytes(args.depth).expect("depth is whole blocks");
         assert_eq!(args.weights.len(), args.rows * row_bytes, "weight bytes");
@@ -330,6 +342,7 @@ impl Kernels {
             // SAFETY: the table was chosen for this machine, shapes were just checked, and the caller vouches for `out`.
             return unsafe { entry(args) };
         };
+        assert!(sums.len >= args.tokens * args.rows, "room for sums");
         // Kernels may compute a row twice, where it is one of two groups.
         let once = !args.add || args.rows.is_multiple_of(INTERLEAVED_ROWS);
         if self.finished[dtype as usize] && once && args.tokens > FEW_TOKENS {
@@ -338,7 +351,7 @@ impl Kernels {
         }
         // SAFETY: as above; rows of `out` and of `sums` are different ones.
         unsafe {
-            let sums = Window { ptr: sums, stride: args.rows };
+            let sums = Window { ptr: sums.ptr, stride: args.rows };
             entry(&MatmulArgs { out: sums, sums: None, add: false, ..*args });
             for token in 0..args.tokens {
                 let (from, to) = (sums.at(token, 0), args.out.at(token, 0));
@@ -359,11 +372,19 @@ impl Kernels {
         unsafe { entry(bytes, out) }
     }
 
-    /// Quantizes up to 256 neighbouring activations of a row.
+    /// Quantizes up to 256 neighbouring activations of a row; those that are not there are zeros.
+    ///
+    /// # Panics
+    /// When there are more.
     pub fn quantize(&self, x: &[f32], block: &mut ActBlock, precision: Precision) {
-        assert!(x.len() <= BLOCK, "activations of a block");
         // SAFETY: as in `decode`.
-        unsafe { (self.quantize)(x, block, precision) }
+        let quantize = |x, block| unsafe { (self.quantize)(x, block, precision) };
+        if let Some(x) = x.as_array() {
+            return quantize(x, block);
+        }
+        let mut padded = [0.0; BLOCK];
+        padded[..x.len()].copy_from_slice(x);
+        quantize(&padded, block);
     }
 
     /// Makes pairs of activations in high precision for the weights that are said to need them, and such that reach less far.

@@ -4,7 +4,7 @@ use super::Norm;
 use super::blocks::Blocks;
 use super::{Machine, Shared};
 use crate::error::Result;
-use crate::kernels::{Activation, FEW_TOKENS, Input, MatmulArgs, PAIRED_TOKENS, Portion, Window};
+use crate::kernels::{Activation, FEW_TOKENS, Input, MatmulArgs, PAIRED_TOKENS, Portion, Room, UNPACKED, Window};
 use crate::quant::{ActBlock, BLOCK, Batch, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::{Buffer, Dtype, Memory};
 
@@ -117,7 +117,7 @@ impl LinearScratch {
         let per_row = depth.div_ceil(BLOCK);
         let blocks = memory.vec(tokens * per_row, ActBlock::ZERO)?;
         let pairs = memory.vec(if paired && tokens >= PAIRED_TOKENS { tokens * per_row } else { 0 }, PairBlock::ZERO)?;
-        let sums = if tokens > FEW_TOKENS { threads * tokens * unit_rows } else { 0 };
+        let sums = if tokens > FEW_TOKENS { threads * (tokens * unit_rows + UNPACKED) } else { 0 };
         Ok(LinearScratch { blocks, pairs, rows: memory.buffer(rows * depth)?, sums: memory.buffer(sums)?, threads })
     }
 }
@@ -299,6 +299,7 @@ pub fn linear<'a>(
         let served = part * together..tokens.min((part + 1) * together);
         let start = served.start * total_rows + first;
         let elsewhere = tokens > FEW_TOKENS && count * served.len() <= sums_each;
+        let room = || Room { ptr: sums.window(thread * sums_each, count).ptr, len: sums_each };
         let plain = job.bias.is_none() && job.scale == 1.0 && scale == 1.0;
         let added = job.residual.filter(|_| plain && elsewhere);
         let args = MatmulArgs {
@@ -314,7 +315,7 @@ pub fn linear<'a>(
             },
             pairs: pairs.map(|pairs| pairs.skip(served.start)),
             out: added.unwrap_or(job.out).window(start, total_rows),
-            sums: elsewhere.then(|| sums.window(thread * sums_each, count).ptr),
+            sums: elsewhere.then(room),
             add: added.is_some(),
         };
         // SAFETY: `out` and the residual hold `tokens` rows of `total_rows`; of those that are served, columns

@@ -1,7 +1,7 @@
 //! Products, in every layout and by every way.
 
 use super::{assert_same, emulated, levels, products, quantized};
-use crate::kernels::{Input, Kernels, MatmulArgs, Window};
+use crate::kernels::{Input, Kernels, MatmulArgs, Room, UNPACKED, Window};
 use crate::quant::testing::{Random, put_floats, weight};
 use crate::quant::{ActBlock, BLOCK, Batch, INTERLEAVED_ROWS, Layout, PairBlock, Precision, interleave};
 use crate::tensor::Dtype;
@@ -50,7 +50,7 @@ impl Product {
         (weights, layout): (&[u8], Layout),
         input: Input,
         pairs: &[PairBlock],
-        (sums, add): (Option<*mut f32>, bool),
+        (sums, add): (Option<Room>, bool),
     ) -> Vec<f32> {
         let stride = self.rows + 3;
         let mut out = vec![BEFORE; stride * self.tokens];
@@ -85,11 +85,13 @@ impl Product {
 
     /// That room for sums changes nothing, nor adding anything but the number that is added.
     fn check_sums(&self, kernels: &Kernels, weights: (&[u8], Layout), input: Input, pairs: &[PairBlock], expected: &[f32]) {
-        let mut room = vec![BEFORE; self.rows * self.tokens];
-        let sums = Some(room.as_mut_ptr());
-        assert_same(&self.compute_into(kernels, weights, input, pairs, (sums, false)), expected, "sums elsewhere");
         let added: Vec<f32> = expected.iter().map(|x| BEFORE + x).collect();
-        assert_same(&self.compute_into(kernels, weights, input, pairs, (sums, true)), &added, "added");
+        for len in [0, UNPACKED].map(|more| self.rows * self.tokens + more) {
+            let mut room = vec![BEFORE; len];
+            let sums = Some(Room { ptr: room.as_mut_ptr(), len });
+            assert_same(&self.compute_into(kernels, weights, input, pairs, (sums, false)), expected, "sums elsewhere");
+            assert_same(&self.compute_into(kernels, weights, input, pairs, (sums, true)), &added, "added");
+        }
     }
 
     /// The same on all levels.
@@ -147,7 +149,8 @@ fn products_of_all_shapes() {
         let shapes = shapes.chain([1, 2, 3, 7, 8, 9, 33].map(|tokens| (9 + tokens % 9, 512, tokens)));
         let depths = [step, 2 * step, 3 * step, 9 * step, 768, 1024].into_iter().filter(|depth| depth % step == 0);
         let odd = (1..20).filter(|_| step == 1);
-        let large = [(16, 256, 16), (31, 512, 17), (64, 768, 33), (83, 256, 40), (17, 3 * step, 18), (17, 15 * step, 33)];
+        let large =
+            [(16, 256, 16), (31, 512, 17), (64, 768, 33), (83, 256, 40), (157, 512, 35), (17, 3 * step, 18), (17, 15 * step, 33)];
         // Also in groups of rows.
         let groups = [(48, 1024, 1), (48, 768, 2), (32, 3 * step, 1), (80, 512, 13)];
         // Few tokens and rows enough to be read far apart.

@@ -7,29 +7,16 @@ use crate::quant::{ActBlock, BLOCK, Precision};
 /// are normal numbers.
 const TINY: f32 = f32::from_bits((127 - 100) << 23);
 
-/// Quantizes up to 256 neighbouring numbers of a row.
+/// Quantizes 256 neighbouring numbers of a row.
 ///
 /// `m`, the greatest magnitude, counts NaN as greater than infinity. When it is not finite, all integers are
 /// 0 and the scale is NaN, so that every product with the block is NaN. Otherwise `q = rne(x * (32512 / m))`, or 127 in
 /// place of 32512 in fast precision; the quotient is rounded before it multiplies.
 #[inline(always)]
-pub(in crate::kernels) fn quantize(x: &[f32], block: &mut ActBlock, precision: Precision) {
+pub(in crate::kernels) fn quantize(x: &[f32; BLOCK], block: &mut ActBlock, precision: Precision) {
     // The bits of magnitudes order like the magnitudes themselves.
     let m = f32::from_bits(x.iter().map(|x| x.abs().to_bits()).max().unwrap_or(0));
     let Some(inverse) = begin(block, m, precision) else { return };
-    match x.as_array() {
-        Some(x) => fill(block, x, inverse, precision),
-        None => {
-            let mut padded = [0.0; BLOCK];
-            padded[..x.len()].copy_from_slice(x);
-            fill(block, &padded, inverse, precision);
-        }
-    }
-}
-
-/// Sets integers and their sums.
-#[inline(always)]
-fn fill(block: &mut ActBlock, x: &[f32; BLOCK], inverse: f32, precision: Precision) {
     // Adding this number rounds to nearest even, and leaves the integer in the lowest bits.
     let round = |x: f32| (x * inverse + ROUND).to_bits() as i16;
     match precision {
@@ -68,11 +55,14 @@ pub(in crate::kernels) fn begin(block: &mut ActBlock, m: f32, precision: Precisi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::Level;
+    use crate::kernels::Kernels;
     use crate::quant::testing::Random;
 
     fn quantized(x: &[f32], precision: Precision) -> Vec<ActBlock> {
         let mut blocks = vec![ActBlock::ZERO; x.len().div_ceil(BLOCK)];
-        x.chunks(BLOCK).zip(&mut blocks).for_each(|(x, block)| quantize(x, block, precision));
+        let kernels = Kernels::for_level(Level::Scalar);
+        x.chunks(BLOCK).zip(&mut blocks).for_each(|(x, block)| kernels.quantize(x, block, precision));
         blocks
     }
 

@@ -3,14 +3,14 @@
 use super::group::{Fill, Group};
 use super::tiles::{Operands, ROWS, Sums, TOKENS, Tiles};
 use crate::kernels::x86_64::avx512::lanes::Rows;
-use crate::kernels::{Input, MatmulArgs};
+use crate::kernels::{Input, MatmulArgs, Room, UNPACKED};
 use crate::quant::{ActBlock, BLOCK, Batch, Layout, Plain, Precision, blocks};
 use std::arch::x86_64::*;
-use std::array::from_fn;
 use std::mem::offset_of;
 use std::ops::Range;
+use std::slice;
 
-/// Groups of sixteen rows that are unpacked together. Activations of a tile serve all of them from the first cache, while their weights
+/// Groups of sixteen rows that are unpacked together, where there is room. Activations of a tile serve all of them from the first cache, while their weights
 /// come from the second one: in one run, which a processor fetches ahead by itself.
 const GROUPS: usize = 8;
 
@@ -53,14 +53,17 @@ pub(super) fn rows<'a, F: Plain, const I: bool>(args: &MatmulArgs<'a>, row: usiz
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: Batch, fill: Fill<G>) {
     // SAFETY: the level is there, and no caller works with tiles.
-    let (tiles, mut groups) = unsafe { (Tiles::new(G::CONFIG), from_fn::<_, GROUPS, _>(|_| G::new())) };
+    let (tiles, mut few) = unsafe { (Tiles::new(G::CONFIG), [G::new(), G::new()]) };
+    // SAFETY: the caller's promise.
+    let all = unsafe { beyond_sums(args) }.unwrap_or(&mut few);
+    let together = all.len() * ROWS;
     let mut rooms = Rooms { last: Sums::ZERO, first: [const { Sums::ZERO }; 2] };
     let units = args.depth.div_ceil(BLOCK);
     let whole = args.rows - args.rows % ROWS;
     // Some rows twice is less work than one by one.
     let last = (whole < args.rows).then(|| args.rows - ROWS..args.rows);
-    for rows in (0..whole).step_by(GROUPS * ROWS).map(|first| first..whole.min(first + GROUPS * ROWS)).chain(last) {
-        let groups = &mut groups[..rows.len() / ROWS];
+    for rows in (0..whole).step_by(together).map(|first| first..whole.min(first + together)).chain(last) {
+        let groups = &mut all[..rows.len() / ROWS];
         for unit in 0..units {
             let column = Column::<H> { args, acts: acts.run(0, unit), rows: &rows, unit, last: unit + 1 == units };
             // SAFETY: the caller's promise.
@@ -71,6 +74,26 @@ unsafe fn all_rows<G: Group, const H: usize>(args: &MatmulArgs, acts: Batch, fil
                 strip(&column, groups, &tiles, &mut rooms);
             }
         }
+    }
+}
+
+/// Groups in the room that is left beyond the sums, if there is so much.
+///
+/// # Safety
+/// As `quantized`. Nobody else uses that room.
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn beyond_sums<'a, G: Group>(args: &MatmulArgs) -> Option<&'a mut [G]> {
+    const { assert!(GROUPS * size_of::<G>() + align_of::<G>() <= UNPACKED * size_of::<f32>()) };
+    let (room, taken) = (args.sums?, args.tokens * args.rows);
+    if room.len < taken + UNPACKED {
+        return None;
+    }
+    // SAFETY: the room is as long as has just been seen, which is enough for groups and their alignment; the level is there.
+    unsafe {
+        let first = room.ptr.add(taken).cast::<u8>();
+        let first = first.add(first.align_offset(align_of::<G>())).cast::<G>();
+        (0..GROUPS).for_each(|g| first.add(g).write(G::new()));
+        Some(slice::from_raw_parts_mut(first, GROUPS))
     }
 }
 
@@ -193,7 +216,7 @@ impl<const H: usize> Column<'_, H> {
     /// # Safety
     /// As `quantized`.
     unsafe fn sums(&self, g: usize, tokens: &Range<usize>) -> (*mut f32, usize) {
-        let Some(sums) = self.args.sums else {
+        let Some(Room { ptr: sums, .. }) = self.args.sums else {
             // SAFETY: the caller's promise.
             return unsafe { self.out(g, tokens) };
         };

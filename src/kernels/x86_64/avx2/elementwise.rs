@@ -1,13 +1,13 @@
 //! Operations along a row.
 
 use crate::kernels::x86_64::recompiled::recompiled;
-use crate::quant::{ActBlock, Precision};
+use crate::quant::{ActBlock, BLOCK, Precision};
 use half::f16;
 use std::arch::x86_64::*;
 
 recompiled! { "avx2,fma,f16c" }
 recompiled! { "avx2,fma,f16c":
-    quantize::quantize(x: &[f32], block: &mut ActBlock, precision: Precision);
+    quantize::quantize(x: &[f32; BLOCK], block: &mut ActBlock, precision: Precision);
 }
 
 /// See `scalar::elementwise`.

@@ -273,7 +273,12 @@ struct Columns<const ROWS: usize> {
 
 impl<const ROWS: usize> Columns<ROWS> {
     fn new(args: &MatmulArgs, first: usize) -> Columns<ROWS> {
-        Columns { sums: args.sums.map_or(args.out, |ptr| Window { ptr, stride: args.rows }), out: args.out, add: args.add, first }
+        Columns {
+            sums: args.sums.map_or(args.out, |sums| Window { ptr: sums.ptr, stride: args.rows }),
+            out: args.out,
+            add: args.add,
+            first,
+        }
     }
 
     /// The sums of a token.

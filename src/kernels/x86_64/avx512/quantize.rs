@@ -6,19 +6,7 @@ use std::arch::x86_64::*;
 
 /// See `scalar::quantize`.
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn quantize(x: &[f32], block: &mut ActBlock, precision: Precision) {
-    match x.as_array() {
-        Some(x) => quantize_whole(x, block, precision),
-        None => {
-            let mut padded = [0.0; BLOCK];
-            padded[..x.len()].copy_from_slice(x);
-            quantize_whole(&padded, block, precision);
-        }
-    }
-}
-
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn quantize_whole(x: &[f32; BLOCK], block: &mut ActBlock, precision: Precision) {
+pub(super) fn quantize(x: &[f32; BLOCK], block: &mut ActBlock, precision: Precision) {
     let (chunks, _) = x.as_chunks::<16>();
     // SAFETY: the load is the chunk.
     let load = |i: usize| unsafe { _mm512_loadu_ps(chunks[i].as_ptr()) };
