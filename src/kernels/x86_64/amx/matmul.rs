@@ -10,8 +10,8 @@ use std::mem::offset_of;
 use std::ops::Range;
 use std::slice;
 
-/// Groups of sixteen rows that are unpacked together, where there is room. Activations of a tile serve all of them from the first cache, while their weights
-/// come from the second one: in one run, which a processor fetches ahead by itself.
+/// Groups of sixteen rows that are unpacked together, where there is room. Activations of a tile serve all of them from the first cache,
+/// while their weights come from the second one: in one run, which a processor fetches ahead by itself.
 const GROUPS: usize = 8;
 
 /// Whether a product fills tiles.
@@ -220,9 +220,8 @@ impl<const H: usize> Column<'_, H> {
             // SAFETY: the caller's promise.
             return unsafe { self.out(g, tokens) };
         };
-        // Rows that were in a group before take its place.
-        let first = self.rows.start / ROWS * ROWS * self.args.tokens;
-        let place = first + tokens.start * self.rows.len() + g * ROWS * tokens.len();
+        // Those of rows before are whole.
+        let place = tokens.start * self.rows.len() + g * ROWS * tokens.len();
         // SAFETY: there is room for all outputs.
         (unsafe { sums.add(place) }, ROWS * size_of::<f32>())
     }
