@@ -1,12 +1,15 @@
 //! Writes programs down: registers, norms, and the blocks that transformers are made of.
 
 use super::params::{Keys, Params};
-use super::program::{Head, HeadLayer, Input, Op, Product, Program, Register, Rope, Slots};
+use super::program::{Gate, Head, HeadLayer, Input, Op, Product, Program, Register, Rope, Slots};
 use super::weights::{Binder, Matrix};
 use crate::error::Result;
 use crate::gguf::File;
 use crate::kernels::{Activation, RopeStyle};
 use crate::ops::{AttentionLayer, Norm, Pooling, RopeParams};
+
+/// A matrix, and what is added to the products.
+type Map = (Matrix, Option<Vec<f32>>);
 
 /// Writes a program down.
 pub struct Builder<'a> {
@@ -327,9 +330,8 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::rms_norm`].
     pub fn product(&mut self, layer: usize, part: &str, rows: usize, depth: usize) -> Result<Product> {
-        let matrix = self.bind.matrix(&block(layer, &format!("{part}.weight")), rows, depth)?;
-        let bias = self.bind.optional_vector(&block(layer, &format!("{part}.bias")), rows)?;
-        Ok(Product { matrix, bias, scale: 1.0, out: self.register(rows), residual: None })
+        let map = self.map(layer, part, rows, depth)?;
+        Ok(self.product_of(map))
     }
 
     /// Products with matrices of their own or, where the file has it, with parts of one that holds all of them.
@@ -344,10 +346,8 @@ impl<'a> Builder<'a> {
         rows: [usize; N],
         depth: usize,
     ) -> Result<Vec<Product>> {
-        match fused.filter(|fused| self.bind.has(&block(layer, &format!("{fused}.weight")))) {
-            Some(fused) => self.split(layer, fused, rows, depth),
-            None => parts.iter().zip(rows).map(|(part, rows)| self.product(layer, part, rows, depth)).collect(),
-        }
+        let maps = self.maps(layer, fused, parts, rows, depth)?;
+        Ok(maps.into_iter().map(|map| self.product_of(map)).collect())
     }
 
     /// Products with parts of a matrix.
@@ -355,17 +355,47 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::rms_norm`].
     pub fn split<const N: usize>(&mut self, layer: usize, part: &str, rows: [usize; N], depth: usize) -> Result<Vec<Product>> {
-        let mark = self.mark();
-        let Product { matrix, bias, .. } = self.product(layer, part, rows.iter().sum(), depth)?;
-        self.release(mark);
+        let maps = self.parts_of(layer, part, rows, depth)?;
+        Ok(maps.into_iter().map(|map| self.product_of(map)).collect())
+    }
+
+    /// The product of a map, into a new register.
+    fn product_of(&mut self, (matrix, bias): Map) -> Product {
+        let out = self.register(matrix.rows);
+        Product { matrix, bias, scale: 1.0, gate: None, out, residual: None }
+    }
+
+    /// A matrix of a block, with the bias where the file has one.
+    fn map(&self, layer: usize, part: &str, rows: usize, depth: usize) -> Result<Map> {
+        let matrix = self.bind.matrix(&block(layer, &format!("{part}.weight")), rows, depth)?;
+        Ok((matrix, self.bind.optional_vector(&block(layer, &format!("{part}.bias")), rows)?))
+    }
+
+    /// Matrices of their own or, where the file has it, parts of one that holds all of them.
+    fn maps<const N: usize>(
+        &self,
+        layer: usize,
+        fused: Option<&str>,
+        parts: [&str; N],
+        rows: [usize; N],
+        depth: usize,
+    ) -> Result<Vec<Map>> {
+        match fused.filter(|fused| self.bind.has(&block(layer, &format!("{fused}.weight")))) {
+            Some(fused) => self.parts_of(layer, fused, rows, depth),
+            None => parts.iter().zip(rows).map(|(part, rows)| self.map(layer, part, rows, depth)).collect(),
+        }
+    }
+
+    /// Parts of a matrix, with those of its bias.
+    fn parts_of<const N: usize>(&self, layer: usize, part: &str, rows: [usize; N], depth: usize) -> Result<Vec<Map>> {
+        let (matrix, bias) = self.map(layer, part, rows.iter().sum(), depth)?;
         let mut bias = bias.as_deref();
-        let products = matrix.split(rows).map(|matrix| {
+        let maps = matrix.split(rows).map(|matrix| {
             let part = bias.and_then(|bias| bias.split_at_checked(matrix.rows));
             bias = part.map(|(_, rest)| rest);
-            let out = self.register(matrix.rows);
-            Product { matrix, bias: part.map(|(bias, _)| bias.to_vec()), scale: 1.0, out, residual: None }
+            (matrix, part.map(|(bias, _)| bias.to_vec()))
         });
-        Ok(products.into())
+        Ok(maps.into())
     }
 
     /// The last product of a block, on its way into the residual stream.
@@ -500,9 +530,11 @@ impl<'a> Builder<'a> {
             let both =
                 |b: &Self| -> Result<bool> { Ok(b.bind.rows(&block(layer, &format!("{up}.weight")), depth)? == 2 * width) };
             let fused = (!self.bind.has(&block(layer, &format!("{gate}.weight"))) && both(self)?).then_some(up.as_str());
-            let products = self.products(layer, fused, [&gate, &up], [width; 2], depth)?;
-            let hidden = Input::Gated(activation, products[0].out, products[1].out);
-            self.ops.push(Op::Linear { input, products });
+            let mut maps = self.maps(layer, fused, [&gate, &up], [width; 2], depth)?;
+            let (matrix, bias) = maps.remove(0);
+            let up = Product { gate: Some(Gate { activation, matrix, bias }), ..self.product_of(maps.remove(0)) };
+            let hidden = Input::Plain(up.out);
+            self.ops.push(Op::Linear { input, products: vec![up] });
             hidden
         };
         self.output(layer, &down, hidden, width, to.into())?;

@@ -7,7 +7,7 @@ use crate::gguf::File;
 use crate::kv::{Cache, LayerCache, Layers};
 use crate::ops::{
     Angles, AttentionArgs, AttentionLayer, AttentionScratch, ChannelsArgs, ConvArgs, EmbedArgs, Embedding, ExpertsArgs,
-    ExpertsScratch, HeadsArgs, KvBlocks, KvBlocksMut, KvElement, LinearScratch, Machine, NormArgs, Part, PerHeadArgs,
+    ExpertsScratch, Gate, HeadsArgs, KvBlocks, KvBlocksMut, KvElement, LinearScratch, Machine, NormArgs, Part, PerHeadArgs,
     PerHeadScratch, PoolArgs, Progress, RopeArgs, RopeParams, Rotation, Shared, Source, States, add_gated, attention, convolve,
     embed, experts, gate, linear, norm, per_head, place, pool, recur, rope, rope_and_store, scan, softcap,
 };
@@ -185,6 +185,11 @@ impl Pass<'_> {
                     weights: product.matrix.weights(file),
                     bias: product.bias.as_deref(),
                     scale: product.scale,
+                    gate: product.gate.as_ref().map(|gate| Gate {
+                        activation: gate.activation,
+                        weights: gate.matrix.weights(file),
+                        bias: gate.bias.as_deref(),
+                    }),
                     out: all(&product.out),
                     residual: product.residual.as_ref().map(all),
                 });
@@ -293,7 +298,7 @@ impl Pass<'_> {
                     let Some(logits) = segment.logits.as_deref_mut() else { continue };
                     let source = Source::Norm(registers.rows(*x, rows.end - 1..rows.end), norm);
                     let (weights, bias) = (table.weights(file), bias.as_deref());
-                    let part = Part { weights, bias, scale: *scale, out: &mut *logits, residual: None };
+                    let part = Part { weights, bias, scale: *scale, gate: None, out: &mut *logits, residual: None };
                     linear(machine, source, 1, [part], linear_scratch);
                     if *cap > 0.0 {
                         softcap(machine, logits, *cap);

@@ -13,6 +13,7 @@ use crate::ops::{
 };
 use crate::quant::Precision;
 use crate::tensor::Memory;
+use std::iter;
 
 /// A value of the pass: one row of `width` floats for each token of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,10 +44,29 @@ pub struct Product {
     pub bias: Option<Vec<f32>>,
     /// Multiplies the result.
     pub scale: f32,
+    /// Then multiplies it, too.
+    pub gate: Option<Gate>,
     /// Receives the result; with `residual`, room for it.
     pub out: Register,
     /// The register that the result is added to.
     pub residual: Option<Register>,
+}
+
+/// What gates a product (see [`crate::ops::Gate`]).
+pub struct Gate {
+    /// The function.
+    pub activation: Activation,
+    /// The matrix.
+    pub matrix: Matrix,
+    /// Added to every row.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Product {
+    /// What the input is multiplied with.
+    fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+        iter::once(&self.matrix).chain(self.gate.as_ref().map(|gate| &gate.matrix))
+    }
 }
 
 /// A layer of routed experts (see [`crate::ops::ExpertsArgs`]).
@@ -384,7 +404,7 @@ impl Op {
     /// The matrices of its products.
     pub fn matrices(&self) -> Vec<&Matrix> {
         match self {
-            Op::Linear { products, .. } => products.iter().map(|product| &product.matrix).collect(),
+            Op::Linear { products, .. } => products.iter().flat_map(Product::matrices).collect(),
             Op::Logits { table, .. } => vec![table],
             _ => Vec::new(),
         }
@@ -474,6 +494,10 @@ impl Program {
         let matrices = || ops.iter().flat_map(Op::matrices).chain(heads());
         let positions =
             |op: &Op| if let Op::Embed { positions, .. } = op { positions.as_ref().map(|table| table.rows) } else { None };
+        let products = || {
+            let products = ops.iter().filter_map(|op| if let Op::Linear { products, .. } = op { Some(products) } else { None });
+            products.flatten()
+        };
         let (mut kv, mut storage) = (Vec::new(), Vec::new());
         for shape in attention.iter().map(KvShape::of) {
             // Where a pass holds a whole sequence, layers are done with keys and values before the next one begins.
@@ -496,6 +520,7 @@ impl Program {
                 // See `on`.
                 paired: false,
                 unit_rows: 0,
+                gated: products().any(|product| product.gate.is_some()),
             },
             experts: ops
                 .iter()

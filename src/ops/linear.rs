@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::kernels::{Activation, FEW_TOKENS, Input, MatmulArgs, PAIRED_TOKENS, Portion, Room, UNPACKED, Window};
 use crate::quant::{ActBlock, BLOCK, Batch, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::{Buffer, Dtype, Memory};
+use std::iter;
 
 /// A weight matrix: `rows` outputs, `depth` inputs.
 #[derive(Clone, Copy)]
@@ -68,6 +69,16 @@ pub enum Source<'a> {
     Gated(Activation, &'a [f32], &'a [f32]),
 }
 
+/// What the outputs of a [`Part`] are multiplied with: a product with the same input, through a function.
+pub struct Gate<'a> {
+    /// The function.
+    pub activation: Activation,
+    /// The matrix: as many rows as that of the part.
+    pub weights: Weights<'a>,
+    /// Added to every row of the product.
+    pub bias: Option<&'a [f32]>,
+}
+
 /// One product of a [`linear`] call.
 pub struct Part<'a> {
     /// The matrix.
@@ -78,6 +89,8 @@ pub struct Part<'a> {
     pub out: &'a mut [f32],
     /// Multiplies the result.
     pub scale: f32,
+    /// Then multiplies it, too.
+    pub gate: Option<Gate<'a>>,
     /// The result is added to these rows: the residual stream.
     pub residual: Option<&'a mut [f32]>,
 }
@@ -89,6 +102,8 @@ pub struct LinearScratch {
     rows: Buffer<f32>,
     /// Outputs of a work unit per thread, while they are added up.
     sums: Buffer<f32>,
+    /// Outputs of a work unit per thread, while what gates them is computed.
+    gated: Buffer<f32>,
     threads: usize,
 }
 
@@ -103,7 +118,12 @@ pub struct LinearShape {
     pub paired: bool,
     /// Outputs of a work unit that many tokens share.
     pub unit_rows: usize,
+    /// Whether some product has a gate.
+    pub gated: bool,
 }
+
+/// Outputs of a work unit with a gate, at most, where that is more than some rows of all tokens.
+const GATED: usize = 4096;
 
 impl LinearScratch {
     /// Room for products of up to `tokens` rows.
@@ -111,14 +131,16 @@ impl LinearScratch {
     /// # Errors
     /// Out of memory.
     pub fn new(memory: &mut Memory, tokens: usize, shape: LinearShape, threads: usize) -> Result<LinearScratch> {
-        let LinearShape { depth, float, paired, unit_rows } = shape;
+        let LinearShape { depth, float, paired, unit_rows, gated } = shape;
         // Products with quantized weights need a row of floats per thread only while they quantize it.
         let rows = if float { tokens } else { 0 }.max(threads);
         let per_row = depth.div_ceil(BLOCK);
         let blocks = memory.vec(tokens * per_row, ActBlock::ZERO)?;
         let pairs = memory.vec(if paired && tokens >= PAIRED_TOKENS { tokens * per_row } else { 0 }, PairBlock::ZERO)?;
         let sums = if tokens > FEW_TOKENS { threads * (tokens * unit_rows + UNPACKED) } else { 0 };
-        Ok(LinearScratch { blocks, pairs, rows: memory.buffer(rows * depth)?, sums: memory.buffer(sums)?, threads })
+        let gated = if gated { threads * (tokens * unit_rows.max(ROW_STEP)).max(GATED) } else { 0 };
+        let (rows, sums, gated) = (memory.buffer(rows * depth)?, memory.buffer(sums)?, memory.buffer(gated)?);
+        Ok(LinearScratch { blocks, pairs, rows, sums, gated, threads })
     }
 }
 
@@ -173,6 +195,8 @@ pub(super) struct Cut {
     rows: usize,
     /// Rows of the smallest units.
     least: usize,
+    /// Rows of the largest ones.
+    most: usize,
     /// What part of the rows that are left a unit takes; `None`: all units are alike.
     share: Option<usize>,
 }
@@ -188,18 +212,26 @@ impl Cut {
             return Cut {
                 rows,
                 least: if small { ROW_STEP } else { fair.min(machine.tiling.unit.rows.next_multiple_of(ROW_STEP)) },
+                most: usize::MAX,
                 share: None,
             };
         }
         // Memory is read fastest in long runs, and kernels fetch ahead what they will work on next: large units first.
         let least = fair.min(machine.tiling.unit_bytes / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
-        Cut { rows, least, share: (!small).then_some(2 * machine.pool.threads()) }
+        Cut { rows, least, most: usize::MAX, share: (!small).then_some(2 * machine.pool.threads()) }
+    }
+
+    /// The same with so many rows at most in a unit, but with one step of them.
+    fn at_most(self, rows: usize) -> Cut {
+        let most = (rows / ROW_STEP * ROW_STEP).max(ROW_STEP);
+        Cut { least: self.least.min(most), most, ..self }
     }
 
     /// Rows of the unit that starts with the row `first`.
     fn take(self, first: usize) -> usize {
         let left = self.rows - first;
-        self.share.map_or(0, |share| (left / share).next_multiple_of(ROW_STEP)).max(self.least).min(left)
+        let share = self.share.map_or(0, |share| (left / share).next_multiple_of(ROW_STEP));
+        share.clamp(self.least, self.most).min(left)
     }
 
     /// How many units there are.
@@ -230,10 +262,37 @@ struct Job<'a> {
     weights: Weights<'a>,
     bias: Option<&'a [f32]>,
     scale: f32,
+    gate: Option<Gate<'a>>,
     out: Shared<'a, f32>,
     residual: Option<Shared<'a, f32>>,
     cut: Cut,
     first_unit: usize,
+}
+
+/// What the input of a part is multiplied with.
+fn matrices<'a>(weights: Weights<'a>, gate: &Option<Gate<'a>>) -> impl Iterator<Item = Weights<'a>> {
+    iter::once(weights).chain(gate.as_ref().map(|gate| gate.weights))
+}
+
+/// Where outputs of some tokens go.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    values: Shared<'a, f32>,
+    /// Those of the first token.
+    start: usize,
+    /// From there to those of the next one.
+    stride: usize,
+}
+
+impl<'a> Target<'a> {
+    /// So many outputs of a token.
+    ///
+    /// # Safety
+    /// As [`Shared::part`].
+    unsafe fn row(&self, token: usize, rows: usize) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.values.part(self.start + token * self.stride, rows) }
+    }
 }
 
 /// Products that share an input, at most: queries, keys, values, an output gate, rates and steps.
@@ -250,96 +309,120 @@ pub fn linear<'a>(
     parts: impl IntoIterator<Item = Part<'a>>,
     scratch: &mut LinearScratch,
 ) {
+    let (sums_each, gated_each) = (scratch.sums.len() / scratch.threads, scratch.gated.len() / scratch.threads);
     // An array, because a pass allocates nothing.
     let mut jobs = [const { None::<Job> }; MAX_PARTS];
     let mut parts = parts.into_iter();
     let (mut units, mut elements, mut together) = (0, 0, tokens);
     for (job, part) in jobs.iter_mut().zip(&mut parts) {
-        let Part { weights, bias, scale, out, residual } = part;
-        assert_eq!(out.len(), tokens * weights.rows, "product output");
-        assert!(bias.is_none_or(|bias| bias.len() == weights.rows), "bias width");
+        let Part { weights, bias, scale, gate, out, residual } = part;
+        let (rows, biases) = (weights.rows, [bias, gate.as_ref().and_then(|gate| gate.bias)]);
+        let both = || matrices(weights, &gate);
+        assert!(out.len() == tokens * rows && both().all(|weights| weights.rows == rows), "product output");
+        assert!(biases.iter().flatten().all(|bias| bias.len() == rows), "bias width");
         assert!(residual.as_ref().is_none_or(|residual| residual.len() == out.len()), "residual width");
-        let row_bytes = weights.bytes.len() / weights.rows;
-        let cut = Cut::new(machine, weights.rows, row_bytes, tokens);
-        let (out, residual) = (Shared::new(out), residual.map(Shared::new));
         together = unit_tokens(machine, tokens, weights.depth);
-        *job = Some(Job { weights, bias, scale, out, residual, cut, first_unit: units });
+        let cut = Cut::new(machine, rows, both().map(|weights| weights.bytes.len() / rows).sum(), tokens);
+        let cut = if gate.is_some() { cut.at_most(gated_each / together) } else { cut };
+        elements += both().map(|weights| tokens * rows * weights.depth).sum::<usize>();
+        let (out, residual) = (Shared::new(out), residual.map(Shared::new));
+        *job = Some(Job { weights, bias, scale, gate, out, residual, cut, first_unit: units });
         units += cut.units() * tokens.div_ceil(together);
-        elements += tokens * weights.rows * weights.depth;
     }
     assert!(parts.next().is_none(), "at most {MAX_PARTS} products share an input");
     let jobs = &jobs;
-    let all = || jobs.iter().flatten();
-    let Some(depth) = all().next().map(|job| job.weights.depth) else { return };
-    assert!(all().all(|job| job.weights.depth == depth), "input widths of products that share an input");
-    let is_float = |job: &Job| job.weights.is_float();
-    let (float, quantized) = (all().any(is_float), !all().all(is_float));
+    let all = || jobs.iter().flatten().flat_map(|job| matrices(job.weights, &job.gate));
+    let Some(depth) = all().next().map(|weights| weights.depth) else { return };
+    assert!(all().all(|weights| weights.depth == depth), "input widths of products that share an input");
+    let (float, quantized) = (all().any(|weights| weights.is_float()), all().any(|weights| !weights.is_float()));
 
     // What the activations in pairs are for, if that is faster for some product.
-    let reach = |job: &Job| machine.kernels.pairs(job.weights.dtype, tokens).unwrap_or(0);
+    let reach = |weights: Weights| machine.kernels.pairs(weights.dtype, tokens).unwrap_or(0);
     let high = machine.precision == Precision::High && !scratch.pairs.is_empty();
     let paired = all().map(reach).max().filter(|&reach| high && reach > 0);
 
     prepare(machine, source, tokens, depth, scratch, (float, quantized, paired));
     let blocks = Batch::new(&scratch.blocks, tokens);
     let pairs = paired.map(|_| Batch::new(&scratch.pairs, tokens));
-    let (sums_each, sums) = (scratch.sums.len() / scratch.threads, Shared::new(&mut scratch.sums));
-    let rows = match source {
+    let (sums, gated) = (Shared::new(&mut scratch.sums), Shared::new(&mut scratch.gated));
+    let inputs = match source {
         Source::Plain(x) => x,
         _ if float => &scratch.rows[..tokens * depth],
         _ => &[],
     };
     machine.run(units, elements, &|thread, unit| {
         let Some(job) = jobs.iter().rev().flatten().find(|job| job.first_unit <= unit) else { return };
-        let Weights { dtype, layout, bytes, rows: total_rows, scale, .. } = job.weights;
-        let row_bytes = bytes.len() / total_rows;
+        let all_rows = job.weights.rows;
         let parts = tokens.div_ceil(together);
         let (unit, part) = ((unit - job.first_unit) / parts, (unit - job.first_unit) % parts);
-        let (first, count) = job.cut.unit(unit);
+        let (first, rows) = job.cut.unit(unit);
         let served = part * together..tokens.min((part + 1) * together);
-        let start = served.start * total_rows + first;
-        let elsewhere = tokens > FEW_TOKENS && count * served.len() <= sums_each;
-        let room = || Room { ptr: sums.window(thread * sums_each, count).ptr, len: sums_each };
-        let plain = job.bias.is_none() && job.scale == 1.0 && scale == 1.0;
-        let added = job.residual.filter(|_| plain && elsewhere);
-        let args = MatmulArgs {
-            weights: &bytes[first * row_bytes..(first + count) * row_bytes],
-            layout,
-            rows: count,
-            depth,
-            tokens: served.len(),
-            input: if job.weights.is_float() {
-                Input::Float(&rows[served.start * depth..served.end * depth])
-            } else {
-                Input::Quantized(blocks.skip(served.start), machine.precision)
-            },
-            pairs: pairs.map(|pairs| pairs.skip(served.start)),
-            out: added.unwrap_or(job.out).window(start, total_rows),
-            sums: elsewhere.then(room),
-            add: added.is_some(),
+        let elsewhere = tokens > FEW_TOKENS && rows * served.len() <= sums_each;
+        let room = || Room { ptr: sums.window(thread * sums_each, rows).ptr, len: sums_each };
+        let product = |weights: &Weights, to: Target, add: bool| {
+            let args = MatmulArgs {
+                weights: weights.part(first, rows).bytes,
+                layout: weights.layout,
+                rows,
+                depth,
+                tokens: served.len(),
+                input: if weights.is_float() {
+                    Input::Float(&inputs[served.start * depth..served.end * depth])
+                } else {
+                    Input::Quantized(blocks.skip(served.start), machine.precision)
+                },
+                pairs: pairs.map(|pairs| pairs.skip(served.start)),
+                out: to.values.window(to.start, to.stride),
+                sums: elsewhere.then(room),
+                add,
+            };
+            // SAFETY: all targets have room for the tokens that are served. In outputs and residuals, columns
+            // `first..first + rows` of these belong to this unit alone. So do parts of threads in `sums` and `gated`, the first
+            // of which has just been seen to be large enough.
+            unsafe { multiply(machine, weights.dtype, &args) };
         };
-        // SAFETY: `out` and the residual hold `tokens` rows of `total_rows`; of those that are served, columns
-        // `first..first + count` belong to this unit alone. So does the part of a thread in `sums`, which has just been seen to be
-        // large enough.
-        unsafe { multiply(machine, dtype, &args) };
-        if plain && (added.is_some() || job.residual.is_none()) {
+        let finish = |out: &mut [f32], scales: [f32; 2], bias: Option<&[f32]>| {
+            let scale = |out: &mut [f32], scale| {
+                if scale != 1.0 {
+                    machine.kernels.scale(out, scale)
+                }
+            };
+            scale(out, scales[0]);
+            if let Some(bias) = bias {
+                machine.kernels.add(out, &bias[first..first + rows]);
+            }
+            scale(out, scales[1]);
+        };
+        let out = Target { values: job.out, start: served.start * all_rows + first, stride: all_rows };
+        let plain = job.bias.is_none() && job.scale == 1.0 && job.weights.scale == 1.0 && job.gate.is_none();
+        if let Some(residual) = job.residual.filter(|_| plain && elsewhere) {
+            return product(&job.weights, Target { values: residual, ..out }, true);
+        }
+        let gated = job.gate.as_ref().map(|gate| (gate, Target { values: gated, start: thread * gated_each, stride: rows }));
+        product(&job.weights, gated.as_ref().map_or(out, |(_, room)| *room), false);
+        if let Some((gate, _)) = &gated {
+            product(&gate.weights, out, false);
+        }
+        if plain && job.residual.is_none() {
             return;
         }
-        for token in served {
-            // SAFETY: as above: these columns are this unit's.
-            let out = unsafe { job.out.part(token * total_rows + first, count) };
-            if scale != 1.0 {
-                machine.kernels.scale(out, scale);
+        for token in 0..served.len() {
+            // SAFETY: as above: these columns are this unit's, and the room is its thread's.
+            let result = unsafe { out.row(token, rows) };
+            let scales = [job.weights.scale, job.scale];
+            match &gated {
+                None => finish(result, scales, job.bias),
+                Some((gate, room)) => {
+                    // SAFETY: as above.
+                    let x = unsafe { room.row(token, rows) };
+                    finish(x, scales, job.bias);
+                    finish(result, [gate.weights.scale, 1.0], gate.bias);
+                    machine.kernels.gate(result, x, gate.activation);
+                }
             }
-            if let Some(bias) = job.bias {
-                machine.kernels.add(out, &bias[first..first + count]);
-            }
-            if job.scale != 1.0 {
-                machine.kernels.scale(out, job.scale);
-            }
-            if let Some(residual) = job.residual {
+            if let Some(values) = job.residual {
                 // SAFETY: the same columns of a matrix of the same shape.
-                machine.kernels.add(unsafe { residual.part(token * total_rows + first, count) }, out);
+                machine.kernels.add(unsafe { Target { values, ..out }.row(token, rows) }, result);
             }
         }
     });
@@ -396,4 +479,49 @@ fn prepare(
             unsafe { blocks.fill(machine.kernels, input, (0, token, tokens), paired) };
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu;
+    use crate::kernels::Kernels;
+    use crate::ops::{Pace, Progress, Tiling};
+    use crate::quant::testing::Random;
+    use crate::threads::Pool;
+    use std::sync::atomic::AtomicBool;
+
+    #[test]
+    fn a_gate_multiplies_what_its_product_gives() {
+        let (rows, depth, most) = (83, 512, 75);
+        let mut random = Random::new(5);
+        let (never, x) = (AtomicBool::new(false), random.normals(depth * most));
+        let biases = [random.normals(rows), random.normals(rows)];
+        let (kernels, pool) = (Kernels::for_level(cpu::detect()), Pool::new(2).unwrap());
+        let pace = Pace::new(&never, None, Progress::default());
+        let usual = Tiling::new(kernels.portion(), cpu::private_cache());
+        // Also units that are larger than what there is room for.
+        let large = Tiling { unit_bytes: usize::MAX / 2, unit: Portion { rows: 1000, work: usize::MAX }, ..usual };
+        let shape = LinearShape { depth, float: true, paired: true, unit_rows: 32, gated: true };
+        let mut scratch = LinearScratch::new(&mut Memory::system(), most, shape, 2).unwrap();
+        for dtype in [Dtype::Q4_K, Dtype::Q4_0, Dtype::F16] {
+            let bytes = [(); 2].map(|()| (0..rows).flat_map(|_| random.row(dtype, depth)).collect::<Vec<u8>>());
+            let [gate, up] =
+                [0, 1].map(|i| Weights { dtype, bytes: &bytes[i], layout: Layout::Rows, rows, depth, scale: 0.5 + i as f32 });
+            for (tokens, tiling) in [1, FEW_TOKENS, FEW_TOKENS + 1, most].iter().flat_map(|&n| [(n, usual), (n, large)]) {
+                let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High, tiling };
+                let [mut want, mut factor, mut got] = [(); 3].map(|()| vec![0.0; rows * tokens]);
+                let source = Source::Plain(&x[..depth * tokens]);
+                let [gate_bias, bias] = [0, 1].map(|i| Some(&biases[i][..]));
+                let first = Part { weights: gate, bias: gate_bias, out: &mut want, scale: 1.0, gate: None, residual: None };
+                let second = Part { weights: up, bias, out: &mut factor, scale: 3.0, gate: None, residual: None };
+                linear(machine, source, tokens, [first, second], &mut scratch);
+                kernels.gate(&mut want, &factor, Activation::Silu);
+                let gate = Some(Gate { activation: Activation::Silu, weights: gate, bias: gate_bias });
+                let both = Part { weights: up, bias, out: &mut got, scale: 3.0, gate, residual: None };
+                linear(machine, source, tokens, [both], &mut scratch);
+                assert!(want.iter().any(|&x| x != 0.0) && got == want, "{dtype}, {tokens} tokens");
+            }
+        }
+    }
 }

@@ -21,7 +21,7 @@ pub use attention::{AttentionArgs, AttentionLayer, AttentionScratch, KvBlocks, K
 pub use conv::{ConvArgs, Taps, convolve};
 pub use embed::{EmbedArgs, embed};
 pub use experts::{ExpertsArgs, ExpertsScratch, ExpertsShape, Stack, experts};
-pub use linear::{LinearScratch, LinearShape, Part, Source, Weights, linear, softcap};
+pub use linear::{Gate, LinearScratch, LinearShape, Part, Source, Weights, linear, softcap};
 pub use norm::{Norm, NormArgs, add_gated, gate, norm};
 pub use pace::{Pace, Progress};
 pub use per_head::{PerHeadArgs, PerHeadScratch, per_head, place};

@@ -212,7 +212,7 @@ fn complete<'a>(
     for Dense { norm, weights, bias, activation } in head {
         let Some((out, others)) = rest.split_first_mut() else { break };
         let source = norm.map_or(Source::Plain(values), |norm| Source::Norm(values, norm));
-        linear(machine, source, 1, [Part { weights, bias, out: &mut *out, scale: 1.0, residual: None }], scratch);
+        linear(machine, source, 1, [Part { weights, bias, out: &mut *out, scale: 1.0, gate: None, residual: None }], scratch);
         if let Some(activation) = activation {
             whole(out, &|out| machine.kernels.activate(out, activation));
         }

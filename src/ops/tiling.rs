@@ -75,13 +75,13 @@ mod tests {
         for dtype in [Dtype::Q4_K, Dtype::Q4_0, Dtype::F16] {
             let bytes: Vec<u8> = (0..rows).flat_map(|_| random.row(dtype, depth)).collect();
             let product = |tokens: usize, tiling| {
-                let shape = LinearShape { depth, float: true, paired: true, unit_rows: 32 };
+                let shape = LinearShape { depth, float: true, paired: true, unit_rows: 32, gated: false };
                 let mut scratch = LinearScratch::new(&mut Memory::system(), tokens, shape, 2).unwrap();
                 let mut out = vec![0.0; rows * tokens];
                 let pace = Pace::new(&never, None, Progress::default());
                 let machine = Machine { kernels: &kernels, pool: &pool, pace: &pace, precision: Precision::High, tiling };
                 let weights = Weights { dtype, bytes: &bytes, layout: Layout::Rows, rows, depth, scale: 1.0 };
-                let part = Part { weights, bias: None, out: &mut out, scale: 1.0, residual: None };
+                let part = Part { weights, bias: None, out: &mut out, scale: 1.0, gate: None, residual: None };
                 linear(machine, Source::Plain(&x[..depth * tokens]), tokens, [part], &mut scratch);
                 out
             };
