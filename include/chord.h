@@ -969,7 +969,7 @@ chord_status chord_session_options_set_context_length(chord_session_options *opt
 /**
  * Tokens of a prompt that are evaluated at once. Scratch memory grows with it; results do not depend on it.
  *
- * batch_size: at most 65536; 0, the default, is 256.
+ * batch_size: at most 65536; 0, the default, is 512.
  */
 chord_status chord_session_options_set_batch_size(chord_session_options *options,
                                                   uint32_t batch_size,

@@ -111,7 +111,7 @@ pub unsafe extern "C" fn chord_session_options_set_context_length(
 
 /// Tokens of a prompt that are evaluated at once. Scratch memory grows with it; results do not depend on it.
 ///
-/// batch_size: at most 65536; 0, the default, is 256.
+/// batch_size: at most 65536; 0, the default, is 512.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_session_options_set_batch_size(
     options: *mut chord_session_options,

@@ -54,7 +54,7 @@ impl SessionOptions {
     /// Context length when none is set and the model was trained on more.
     pub const DEFAULT_CONTEXT: usize = 4096;
     /// Tokens evaluated at once when nothing is set.
-    pub const DEFAULT_BATCH: usize = 256;
+    pub const DEFAULT_BATCH: usize = 512;
 
     /// Tokens that the session can hold; 0: what the model was trained on, at most [`Self::DEFAULT_CONTEXT`].
     ///
