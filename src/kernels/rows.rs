@@ -17,12 +17,6 @@ impl<'a, B, const LANES: usize, const INTERLEAVED: bool> Rows<'a, B, LANES, INTE
         Rows { blocks, stride }
     }
 
-    /// Where the block number `index` of a row begins, if it is there.
-    #[cfg(target_arch = "x86_64")]
-    pub fn place(&self, row: usize, index: usize) -> *const u8 {
-        self.blocks.as_ptr().wrapping_add(row * self.stride + index).cast()
-    }
-
     /// The block number `index` of every row.
     #[inline]
     pub fn column(&self, index: usize) -> Column<'a, B, LANES, INTERLEAVED> {

@@ -17,19 +17,6 @@ impl<'a, B, const I: bool> Rows<'a, B, I> {
         Rows { rows: rows::Rows::new(blocks, stride), next: next.map(|next| next.cast()) }
     }
 
-    /// Fetches what is read of a row soon after its block number `index`, if nothing else does: if there is no `next`.
-    #[inline]
-    pub fn fetch_ahead(&self, row: usize, index: usize) {
-        if I || self.next.is_some() {
-            return;
-        }
-        let ahead = self.rows.place(row, index).wrapping_add(AHEAD_OF_ROW).cast::<i8>();
-        for line in 0..size_of::<B>().div_ceil(64) {
-            // SAFETY: what is fetched need not be there.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * line)) };
-        }
-    }
-
     /// The block number `index` of every row.
     #[inline]
     pub fn column(&self, index: usize) -> Column<'a, B, I> {
@@ -41,6 +28,21 @@ impl<'a, B, const I: bool> Rows<'a, B, I> {
 pub(in crate::kernels::x86_64) struct Column<'a, B, const I: bool> {
     blocks: rows::Column<'a, B, 16, I>,
     next: Option<*const u8>,
+}
+
+impl<B, const I: bool> Column<'_, B, I> {
+    /// Fetches what is read of a row soon after its block, if nothing else does: if there is no `next`.
+    #[inline]
+    pub fn fetch_ahead(&self, row: usize) {
+        if I || self.next.is_some() {
+            return;
+        }
+        let ahead = self.blocks.bytes(row, 0, 1).wrapping_add(AHEAD_OF_ROW).cast::<i8>();
+        for line in 0..size_of::<B>().div_ceil(64) {
+            // SAFETY: what is fetched need not be there.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * line)) };
+        }
+    }
 }
 
 /// Sixteen rows of 16 bytes: lane r of vector i holds bytes `4 * i..4 * i + 4` of row r.

@@ -20,10 +20,10 @@ impl SuperFormat for Q4_K {
         scales_and_mins(turn(column, 0), head);
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[inline(always)]
     unsafe fn quarter<const I: bool>(column: &Column<Q4_K, I>, _: &Head, quarter: usize) -> Quarter {
-        halves(column, offset_of!(Q4_K, qs) + 32 * quarter)
+        // SAFETY: the level is there.
+        unsafe { halves(column, offset_of!(Q4_K, qs) + 32 * quarter) }
     }
 }
 
@@ -44,17 +44,19 @@ impl SuperFormat for Q5_K {
         scales_and_mins(turn(column, 0), head);
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[inline(always)]
     unsafe fn quarter<const I: bool>(column: &Column<Q5_K, I>, head: &Head, quarter: usize) -> Quarter {
-        let [a, b, c, d] = halves(column, offset_of!(Q5_K, qs) + 32 * quarter);
-        let [low, high] = head.bits.map(|bits| shifted(bits, 2 * quarter));
-        [
-            either(a, all_bits(low, -4, 16)),
-            either(b, all_bits(high, -4, 16)),
-            either(c, all_bits(low, -3, 16)),
-            either(d, all_bits(high, -3, 16)),
-        ]
+        // SAFETY: the level is there.
+        unsafe {
+            let [a, b, c, d] = halves(column, offset_of!(Q5_K, qs) + 32 * quarter);
+            let (low, high) = (shifted(head.bits[0], 2 * quarter), shifted(head.bits[1], 2 * quarter));
+            [
+                either(a, all_bits(low, -4, 16)),
+                either(b, all_bits(high, -4, 16)),
+                either(c, all_bits(low, -3, 16)),
+                either(d, all_bits(high, -3, 16)),
+            ]
+        }
     }
 }
 
@@ -78,20 +80,22 @@ impl SuperFormat for Q6_K {
         head.d = f16(column, offset_of!(Q6_K, d));
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[inline(always)]
     unsafe fn quarter<const I: bool>(column: &Column<Q6_K, I>, _: &Head, quarter: usize) -> Quarter {
         let (part, half) = (quarter / 2, quarter % 2);
         // 128 weights in quarters of 32; a quarter's low bits are half of one of two runs of 32 bytes.
         let low = offset_of!(Q6_K, ql) + 64 * part + 16 * half;
-        let (first, second) = (turn(column, low), turn(column, low + 32));
-        let high = turn(column, offset_of!(Q6_K, qh) + 32 * part + 16 * half);
-        [
-            either(all_bits(first, 0, 15), all_bits(high, -4, 0x30)),
-            either(all_bits(second, 0, 15), all_bits(high, -2, 0x30)),
-            either(all_bits(first, 4, 15), all_bits(high, 0, 0x30)),
-            either(all_bits(second, 4, 15), all_bits(high, 2, 0x30)),
-        ]
+        // SAFETY: the level is there.
+        unsafe {
+            let (first, second) = (turn(column, low), turn(column, low + 32));
+            let high = turn(column, offset_of!(Q6_K, qh) + 32 * part + 16 * half);
+            [
+                either(all_bits(first, 0, 15), all_bits(high, -4, 0x30)),
+                either(all_bits(second, 0, 15), all_bits(high, -2, 0x30)),
+                either(all_bits(first, 4, 15), all_bits(high, 0, 0x30)),
+                either(all_bits(second, 4, 15), all_bits(high, 2, 0x30)),
+            ]
+        }
     }
 }
 
@@ -287,11 +291,16 @@ fn digit(mut fractions: __m512i, index: usize) -> __m512i {
 }
 
 /// 4-bit numbers of Q4_K and Q5_K: the low halves of 32 bytes, then the high ones.
-#[inline]
-#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn halves<B, const I: bool>(column: &Column<B, I>, offset: usize) -> Quarter {
-    let (a, b) = (turn(column, offset), turn(column, offset + 16));
-    [all_bits(a, 0, 15), all_bits(b, 0, 15), all_bits(a, 4, 15), all_bits(b, 4, 15)]
+///
+/// # Safety
+/// The CPU has the level.
+#[inline(always)]
+unsafe fn halves<B, const I: bool>(column: &Column<B, I>, offset: usize) -> Quarter {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (a, b) = (turn(column, offset), turn(column, offset + 16));
+        [all_bits(a, 0, 15), all_bits(b, 0, 15), all_bits(a, 4, 15), all_bits(b, 4, 15)]
+    }
 }
 
 /// The four 2-bit numbers of every byte.

@@ -130,7 +130,7 @@ impl<F: SuperFormat> Tile<F> for Super<F> {
         unsafe { F::head(&column, &mut self.head) };
         let head = &self.head;
         let quarter = |_, quarter: usize| {
-            (4 * quarter..4 * quarter + 4).for_each(|row| rows.fetch_ahead(row, blocks.start));
+            (4 * quarter..4 * quarter + 4).for_each(|row| column.fetch_ahead(row));
             // SAFETY: the level is there.
             unsafe { F::quarter(&column, head, quarter) }
         };
@@ -268,28 +268,34 @@ fn dot<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const
         _ => [starts.each_ref().map(|halves| halves.each_ref().map(|starts| broadcast(starts, sub))); G],
     };
     let runs = F::SUB / 16;
-    let (mut total, mut part) = (zero(), start(0));
+    // One sum after the other takes long: where a token is alone, two runs of a sub-block are added up side by side.
+    let apart = if T == 1 && runs == 2 { 2 } else { 1 };
+    let (mut total, mut parts) = (zero(), [start(0), zero()]);
     for q in 0..4 {
         let weights: [Q; G] = from_fn(|g| quarter(g, q));
         for run in 0..4 {
             let place = F::place(q, run);
             if F::SUB < BLOCK && run % runs == 0 {
-                part = start(place / runs);
+                parts = [start(place / runs), zero()];
             }
-            add_products(weights.each_ref().map(|quarter| &quarter.borrow()[run]), acts, place, &mut part);
+            add_products(weights.each_ref().map(|quarter| &quarter.borrow()[run]), acts, place, &mut parts[run % apart]);
             if F::SUB < BLOCK && run % runs == runs - 1 {
                 for g in 0..G {
                     let scale = heads[g].scales[place / runs];
                     for t in 0..T {
                         for h in 0..H {
-                            total[g][t][h] = _mm512_add_epi32(total[g][t][h], _mm512_mullo_epi32(part[g][t][h], scale));
+                            let [mut part, second] = parts.map(|part| part[g][t][h]);
+                            if apart == 2 {
+                                part = _mm512_add_epi32(part, second);
+                            }
+                            total[g][t][h] = _mm512_add_epi32(total[g][t][h], _mm512_mullo_epi32(part, scale));
                         }
                     }
                 }
             }
         }
     }
-    if F::SUB == BLOCK { part } else { total }
+    if F::SUB == BLOCK { parts[0] } else { total }
 }
 
 /// Where the sums of sub-blocks start: at what makes up for the offset of weights.
