@@ -493,7 +493,7 @@ mod tests {
 
     #[test]
     fn a_gate_multiplies_what_its_product_gives() {
-        let (rows, depth, most) = (83, 512, 75);
+        let (rows, depth, most) = (819, 512, 75);
         let mut random = Random::new(5);
         let (never, x) = (AtomicBool::new(false), random.normals(depth * most));
         let biases = [random.normals(rows), random.normals(rows)];
