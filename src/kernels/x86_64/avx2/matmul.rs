@@ -71,7 +71,8 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
-                    2.. => step::<F, G, 2, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
+                    3.. => step::<F, G, 3, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
+                    2 => step::<F, G, 2, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
                     _ => step::<F, G, 1, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
                 }
             };

@@ -253,10 +253,9 @@ fn scales_and_mins<const STEP: usize>(head: [__m256i; 4], tile: &mut Bytes<32, S
     let [d, a, b, c] = head;
     let six = |low, high| _mm256_or_si256(low, bits(high, 2, 0x30));
     let scales = [bits(a, 0, 63), six(bits(c, 0, 15), a)];
-    let mins = [bits(b, 0, 63), six(bits(c, 4, 15), b)];
+    [tile.pairs[0], tile.pairs[1]] = [bits(b, 0, 63), six(bits(c, 4, 15), b)];
     for j in 0..8 {
         tile.scales[j] = spread(scales[j / 4], j % 4, j % 4);
-        tile.pairs[j] = spread(mins[j / 4], j % 4, j % 4);
     }
     (tile.d, tile.dmin) = (low_f16(d), high_f16(d));
 }

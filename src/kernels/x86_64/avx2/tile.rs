@@ -36,7 +36,8 @@ pub(super) struct Bytes<const SUB: usize, const STEP: usize, const OFFSET: i32, 
     pub weights: Weights,
     /// Twice the sub-scale of each sub-block, as i16; formats with 8 sub-blocks leave the rest.
     pub scales: [__m256i; 16],
-    /// Sub-minima (or, in formats with an offset, sub-scales) number `2 * j` and `2 * j + 1` of 16 weights, as i16.
+    /// Sub-minima (or, in formats with an offset, sub-scales) number `2 * j` and `2 * j + 1` of 16 weights, as i16. Of eight
+    /// sub-minima the bytes, four to a lane, in the first two.
     pub pairs: [__m256i; 8],
     pub d: __m256,
     pub dmin: __m256,
@@ -75,6 +76,20 @@ impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> B
                     total[g][t] = _mm256_add_epi32(total[g][t], scaled);
                 }
             }
+        }
+        total
+    }
+
+    /// Sums of eight sub-minima times the sums of 32 activations, which are digits to the base 256.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn dot_minima<const D: usize>(&self, digits: &[[i8; BLOCK / 32]; D]) -> __m256i {
+        let mut total = _mm256_setzero_si256();
+        for digits in digits {
+            // Sums of four products fit 16 bits: minima have six bits, and 4 * 63 * 128 < 2^15.
+            let [low, high] = [0, 1].map(|i| _mm256_maddubs_epi16(self.pairs[i], broadcast(digits, i)));
+            let sums = _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(1));
+            total = _mm256_add_epi32(_mm256_slli_epi32::<8>(total), sums);
         }
         total
     }
@@ -118,10 +133,16 @@ impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> T
                 let acc = &mut acc[g][t];
                 *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.d, scale), f[g][t], *acc);
                 if MINS {
-                    let mut m = tile.dot_sums(high_sums[t]);
-                    if precision == Precision::High {
-                        m = _mm256_add_epi32(_mm256_slli_epi32::<8>(m), tile.dot_sums(low_sums[t]));
-                    }
+                    let m = match (SUB, precision) {
+                        (32, Precision::High) => tile.dot_minima(&acts[t].sums),
+                        // Fewer digits hold the sums of one half.
+                        (32, Precision::Fast) => tile.dot_minima(acts[t].half_sums()),
+                        (_, Precision::High) => {
+                            let high = _mm256_slli_epi32::<8>(tile.dot_sums(high_sums[t]));
+                            _mm256_add_epi32(high, tile.dot_sums(low_sums[t]))
+                        }
+                        (_, Precision::Fast) => tile.dot_sums(high_sums[t]),
+                    };
                     *acc = _mm256_fnmadd_ps(_mm256_mul_ps(tile.dmin, scale), _mm256_cvtepi32_ps(m), *acc);
                 }
             }
