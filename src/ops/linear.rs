@@ -7,7 +7,6 @@ use crate::error::Result;
 use crate::kernels::{Activation, FEW_TOKENS, Input, MatmulArgs, PAIRED_TOKENS, Portion, Room, UNPACKED, Window};
 use crate::quant::{ActBlock, BLOCK, Batch, INTERLEAVED_ROWS, Layout, PairBlock, Precision};
 use crate::tensor::{Buffer, Dtype, Memory};
-use std::iter;
 
 /// A weight matrix: `rows` outputs, `depth` inputs.
 #[derive(Clone, Copy)]
@@ -269,9 +268,11 @@ struct Job<'a> {
     first_unit: usize,
 }
 
-/// What the input of a part is multiplied with.
-fn matrices<'a>(weights: Weights<'a>, gate: &Option<Gate<'a>>) -> impl Iterator<Item = Weights<'a>> {
-    iter::once(weights).chain(gate.as_ref().map(|gate| gate.weights))
+impl<'a> Job<'a> {
+    /// What the input is multiplied with; one matrix twice where there is no gate.
+    fn matrices(&self) -> [Weights<'a>; 2] {
+        [self.weights, self.gate.as_ref().map_or(self.weights, |gate| gate.weights)]
+    }
 }
 
 /// Where outputs of some tokens go.
@@ -316,30 +317,39 @@ pub fn linear<'a>(
     let (mut units, mut elements, mut together) = (0, 0, tokens);
     for (job, part) in jobs.iter_mut().zip(&mut parts) {
         let Part { weights, bias, scale, gate, out, residual } = part;
-        let (rows, biases) = (weights.rows, [bias, gate.as_ref().and_then(|gate| gate.bias)]);
-        let both = || matrices(weights, &gate);
-        assert!(out.len() == tokens * rows && both().all(|weights| weights.rows == rows), "product output");
-        assert!(biases.iter().flatten().all(|bias| bias.len() == rows), "bias width");
+        let rows = weights.rows;
+        assert_eq!(out.len(), tokens * rows, "product output");
+        assert!(bias.is_none_or(|bias| bias.len() == rows), "bias width");
+        let (mut row_bytes, mut work) = (weights.bytes.len() / rows, tokens * rows * weights.depth);
+        if let Some(Gate { weights, bias, .. }) = &gate {
+            assert_eq!(weights.rows, rows, "rows of a gate");
+            assert!(bias.is_none_or(|bias| bias.len() == rows), "bias width of a gate");
+            (row_bytes, work) = (row_bytes + weights.bytes.len() / rows, 2 * work);
+        }
         assert!(residual.as_ref().is_none_or(|residual| residual.len() == out.len()), "residual width");
         together = unit_tokens(machine, tokens, weights.depth);
-        let cut = Cut::new(machine, rows, both().map(|weights| weights.bytes.len() / rows).sum(), tokens);
+        let cut = Cut::new(machine, rows, row_bytes, tokens);
         let cut = if gate.is_some() { cut.at_most(gated_each / together) } else { cut };
-        elements += both().map(|weights| tokens * rows * weights.depth).sum::<usize>();
+        elements += work;
         let (out, residual) = (Shared::new(out), residual.map(Shared::new));
         *job = Some(Job { weights, bias, scale, gate, out, residual, cut, first_unit: units });
         units += cut.units() * tokens.div_ceil(together);
     }
     assert!(parts.next().is_none(), "at most {MAX_PARTS} products share an input");
     let jobs = &jobs;
-    let all = || jobs.iter().flatten().flat_map(|job| matrices(job.weights, &job.gate));
-    let Some(depth) = all().next().map(|weights| weights.depth) else { return };
-    assert!(all().all(|weights| weights.depth == depth), "input widths of products that share an input");
-    let (float, quantized) = (all().any(|weights| weights.is_float()), all().any(|weights| !weights.is_float()));
-
+    let Some(depth) = jobs.iter().flatten().next().map(|job| job.weights.depth) else { return };
     // What the activations in pairs are for, if that is faster for some product.
-    let reach = |weights: Weights| machine.kernels.pairs(weights.dtype, tokens).unwrap_or(0);
+    let (mut float, mut quantized, mut reach) = (false, false, 0);
+    for job in jobs.iter().flatten() {
+        for weights in job.matrices() {
+            assert_eq!(weights.depth, depth, "input widths of products that share an input");
+            float |= weights.is_float();
+            quantized |= !weights.is_float();
+            reach = reach.max(machine.kernels.pairs(weights.dtype, tokens).unwrap_or(0));
+        }
+    }
     let high = machine.precision == Precision::High && !scratch.pairs.is_empty();
-    let paired = all().map(reach).max().filter(|&reach| high && reach > 0);
+    let paired = Some(reach).filter(|&reach| high && reach > 0);
 
     prepare(machine, source, tokens, depth, scratch, (float, quantized, paired));
     let blocks = Batch::new(&scratch.blocks, tokens);
