@@ -321,8 +321,8 @@ pub fn linear<'a>(
         assert_eq!(out.len(), tokens * rows, "product output");
         assert!(bias.is_none_or(|bias| bias.len() == rows), "bias width");
         let (mut row_bytes, mut work) = (weights.bytes.len() / rows, tokens * rows * weights.depth);
-        // That shapes of a gate are right shows where units take their parts of it. Asked here, compilers ask before they know
-        // whether there is one, and valgrind reports that.
+        // Units take their parts of a gate, and find out if it is too small. Asked here, compilers ask before they know whether
+        // there is one, and valgrind reports that.
         if let Some(gate) = &gate {
             (row_bytes, work) = (row_bytes + gate.weights.bytes.len() / rows, 2 * work);
         }
@@ -387,8 +387,8 @@ pub fn linear<'a>(
                 add,
             };
             // SAFETY: all targets have room for the tokens that are served. In outputs and residuals, columns
-            // `first..first + rows` of these belong to this unit alone. So do parts of threads in `sums` and `gated`, the first
-            // of which has just been seen to be large enough.
+            // `first..first + rows` of these belong to this unit alone. So do parts of threads in `sums` and `gated`, which have
+            // been seen to be large enough.
             unsafe { multiply(machine, weights.dtype, &args) };
         };
         let finish = |out: &mut [f32], scales: [f32; 2], bias: Option<&[f32]>| {
@@ -409,6 +409,7 @@ pub fn linear<'a>(
             return product(&job.weights, Target { values: residual, ..out }, true);
         }
         let gated = job.gate.as_ref().map(|gate| (gate, Target { values: gated, start: thread * gated_each, stride: rows }));
+        assert!(gated.is_none() || rows * served.len() <= gated_each, "room for what is gated");
         product(&job.weights, gated.as_ref().map_or(out, |(_, room)| *room), false);
         if let Some((gate, _)) = &gated {
             product(&gate.weights, out, false);
