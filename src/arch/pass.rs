@@ -111,7 +111,10 @@ impl Pass<'_> {
                     if let Some(stream) = self.stream.filter(|_| !pace.begun()) {
                         stream.enter(self.file, self.machine.pool, op);
                     }
-                    self.step(&ops[op], segments, tokens);
+                    let first = if op < self.program.tail { 0 } else { wanted(segments) };
+                    if first < tokens {
+                        self.step(&ops[op], segments, first..tokens);
+                    }
                 }
             }
             if pace.stopped() {
@@ -136,7 +139,8 @@ impl Pass<'_> {
         }
     }
 
-    fn step(&mut self, op: &Op, segments: &mut [Segment], tokens: usize) {
+    /// Runs an operation for these rows of the batch.
+    fn step(&mut self, op: &Op, segments: &mut [Segment], batch_rows: Range<usize>) {
         let (machine, file, program) = (self.machine, self.file, self.program);
         let Scratch {
             registers,
@@ -150,7 +154,8 @@ impl Pass<'_> {
             ..
         } = &mut *self.scratch;
         let registers = Registers { values: Shared::new(registers), batch: *batch };
-        let all = |register: &Register| registers.rows(*register, 0..tokens);
+        let tokens = batch_rows.len();
+        let all = |register: &Register| registers.rows(*register, batch_rows.clone());
         let rotation = |rope: &Option<Rope>, rows: &Range<usize>| match rope {
             None => Rotation::NONE,
             Some(Rope { index, offset }) => {
@@ -201,7 +206,7 @@ impl Pass<'_> {
                 norm(machine, args, scratch_rows);
             }
             Op::Rope { x, head_dim, rope: index } => {
-                rope(machine, all(x), *head_dim, tokens, rotation(&Some(*index), &(0..tokens)));
+                rope(machine, all(x), *head_dim, tokens, rotation(&Some(*index), &batch_rows));
             }
             Op::RopeStore { query, key, value, rope, layer } => {
                 for (segment, rows) in each(segments) {
@@ -217,8 +222,10 @@ impl Pass<'_> {
             }
             Op::Attend { query, out, layer } => {
                 for (segment, rows) in each(segments) {
+                    let skipped = batch_rows.start.clamp(rows.start, rows.end) - rows.start;
+                    let rows = rows.start + skipped..rows.end;
                     let tensors = [*query, *out].map(|register| registers.rows(register, rows.clone()));
-                    let (start, attention) = (segment.cache.len(), &program.attention[*layer]);
+                    let (start, attention) = (segment.cache.len() + skipped, &program.attention[*layer]);
                     let slot = program.storage[*layer];
                     let scratch = &mut *attention_scratch;
                     match &segment.cache.layers {
@@ -307,6 +314,19 @@ impl Pass<'_> {
             }
         }
     }
+}
+
+/// The first row of the batch whose token the caller wants to hear about; behind the last one when there is none.
+fn wanted(segments: &mut [Segment]) -> usize {
+    let mut tokens = 0;
+    for (segment, rows) in each(segments) {
+        match (&segment.embedding, &segment.logits) {
+            (Some(_), _) => return rows.start,
+            (None, Some(_)) => return rows.end - 1,
+            (None, None) => tokens = rows.end,
+        }
+    }
+    tokens
 }
 
 /// The segments with the rows of the batch that are theirs.

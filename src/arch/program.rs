@@ -394,6 +394,11 @@ impl Op {
         }
     }
 
+    /// Whether other tokens, or later passes, see what the operation makes of a token.
+    fn is_seen(&self) -> bool {
+        matches!(self, Op::RopeStore { .. } | Op::Conv { .. } | Op::Recur { .. } | Op::Scan { .. })
+    }
+
     /// Whether no two registers of the operation share memory: what lets it hold slices of all of them at once.
     fn registers_are_disjoint(&self) -> bool {
         let registers = self.registers();
@@ -429,6 +434,8 @@ impl Op {
 pub struct Program {
     /// The operations, in order.
     pub ops: Vec<Op>,
+    /// The first of those that tokens do without of which nothing is wanted: later tokens do not see what they compute.
+    pub tail: usize,
     /// The hyper-parameters.
     pub params: Params,
     /// The rotations of queries and keys.
@@ -532,6 +539,7 @@ impl Program {
                 .max()
                 .unwrap_or(0),
             decoded,
+            tail: ops.iter().rposition(Op::is_seen).map_or(0, |last| last + 1),
             positions: ops.iter().find_map(positions),
             ops,
             params,
