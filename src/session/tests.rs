@@ -16,12 +16,17 @@ fn open(options: &ModelOptions, change: impl FnOnce(&mut Engine)) -> Arc<Model> 
     model
 }
 
-/// Logits after a prompt that crosses an attention block, and after one token more.
+/// Tokens of [`logits`].
+const TOKENS: usize = 300;
+
+/// Logits after a prompt that takes two passes and crosses an attention block, and after one token more.
 fn logits(model: &Arc<Model>) -> Vec<u32> {
-    let mut session = Session::new(Arc::clone(model), &SessionOptions::default()).unwrap();
-    let tokens: Vec<i32> = (0..300).map(|index| index * 7919 % model.vocab_size() as i32).collect();
+    let mut options = SessionOptions::default();
+    options.set_batch_size(200).unwrap();
+    let mut session = Session::new(Arc::clone(model), &options).unwrap();
+    let tokens: Vec<i32> = (0..TOKENS as i32).map(|index| index * 7919 % model.vocab_size() as i32).collect();
     let mut bits = Vec::new();
-    for part in [&tokens[..299], &tokens[299..]] {
+    for part in [&tokens[..TOKENS - 1], &tokens[TOKENS - 1..]] {
         session.append(part).unwrap();
         session.eval().unwrap();
         bits.extend(session.logits().unwrap().iter().map(|logit| logit.to_bits()));
@@ -84,6 +89,11 @@ fn the_kernels_of_the_level_run() {
             assert!(entered.iter().any(|(entry, _)| entry == name), "{level}: {name} was not entered: {entered:?}");
         }
         eprintln!("{level}: {entered:?}");
+        // Norms of a token stand in front of attention and of the hidden layer. Behind the last attention, and at the end, there
+        // are only the two tokens whose logits are wanted.
+        let (layers, norms) = (model.engine().unwrap().program.attention.len(), |(name, _): &&_| name == "rms_norm");
+        let norms = entered.iter().find(norms).map(|(_, count)| *count);
+        assert_eq!(norms, Some((2 * layers - 1) * TOKENS + 2 + 2), "{level}");
         // Which level likes pairs, and on which CPU, is its own affair; so is whether products add themselves to the residual.
         let mut remove = |name| entered.iter().position(|(entry, _)| entry == name).map(|i| entered.remove(i).1);
         let (pairs, added) = (remove("pair"), remove("add"));

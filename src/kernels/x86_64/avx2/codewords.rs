@@ -16,13 +16,13 @@ use std::mem::offset_of;
 use std::ops::Range;
 
 impl Tiled for IQ2_XXS {
-    type Tile = Bytes<32, 1, 43, false>;
+    type Tile = Bytes<32, 1, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn fill(rows: Rows<IQ2_XXS>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
-        let table = signed(&IQ2_XXS_WORDS, 43);
+        let table = signed(&IQ2_XXS_WORDS);
         for chunk in 0..4 {
             let [words_a, signs_a, words_b, signs_b] = turn(&column, offset_of!(IQ2_XXS, qs) + 16 * chunk);
             for (sub, words, signs) in [(2 * chunk, words_a, signs_a), (2 * chunk + 1, words_b, signs_b)] {
@@ -40,13 +40,13 @@ impl Tiled for IQ2_XXS {
 }
 
 impl Tiled for IQ2_XS {
-    type Tile = Bytes<16, 1, 43, false>;
+    type Tile = Bytes<16, 1, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn fill(rows: Rows<IQ2_XS>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
-        let table = signed(&IQ2_XS_WORDS, 43);
+        let table = signed(&IQ2_XS_WORDS);
         for chunk in 0..4 {
             for (i, pair) in turn(&column, offset_of!(IQ2_XS, qs) + 16 * chunk).into_iter().enumerate() {
                 let minus = _mm256_or_si256(field(pair, 9, 7), _mm256_slli_epi32::<8>(field(pair, 25, 7)));
@@ -67,13 +67,13 @@ impl Tiled for IQ2_XS {
 }
 
 impl Tiled for IQ2_S {
-    type Tile = Bytes<16, 1, 43, false>;
+    type Tile = Bytes<16, 1, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn fill(rows: Rows<IQ2_S>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
-        let table = signed(&IQ2_S_WORDS, 43);
+        let table = signed(&IQ2_S_WORDS);
         let [high_a, high_b, scales_a, scales_b] = turn(&column, offset_of!(IQ2_S, qh));
         for half in 0..2 {
             let low = turn(&column, offset_of!(IQ2_S, qs) + 16 * half);
@@ -93,13 +93,13 @@ impl Tiled for IQ2_S {
 }
 
 impl Tiled for IQ3_XXS {
-    type Tile = Bytes<32, 1, 62, false>;
+    type Tile = Bytes<32, 1, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn fill(rows: Rows<IQ3_XXS>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
-        let table = signed(&IQ3_XXS_WORDS, 62);
+        let table = signed(&IQ3_XXS_WORDS);
         for half in 0..2 {
             let signs = turn(&column, offset_of!(IQ3_XXS, signs) + 16 * half);
             let words = [0, 1].map(|quarter| turn(&column, offset_of!(IQ3_XXS, qs) + 32 * half + 16 * quarter));
@@ -118,13 +118,13 @@ impl Tiled for IQ3_XXS {
 }
 
 impl Tiled for IQ3_S {
-    type Tile = Bytes<32, 4, 15, false>;
+    type Tile = Bytes<32, 4, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn fill(rows: Rows<IQ3_S>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
-        let table = signed(&IQ3_S_WORDS, 15);
+        let table = signed(&IQ3_S_WORDS);
         let high = turn(&column, offset_of!(IQ3_S, qh));
         let scales = turn(&column, size_of::<IQ3_S>() - 16)[3];
         for half in 0..2 {
@@ -146,7 +146,7 @@ impl Tiled for IQ3_S {
 }
 
 impl Tiled for IQ1_S {
-    type Tile = Bytes<32, 4, 9, false>;
+    type Tile = Bytes<32, 4, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -170,7 +170,7 @@ impl Tiled for IQ1_S {
 }
 
 impl Tiled for IQ1_M {
-    type Tile = Bytes<16, 4, 9, false>;
+    type Tile = Bytes<16, 4, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -216,17 +216,17 @@ fn fetch(words: &Codewords, numbers: __m256i) -> __m256i {
     unsafe { _mm256_i32gather_epi32::<4>(words.words.as_ptr().cast(), numbers) }
 }
 
-/// The weights `offset + level` by digits, and from 8 on `offset - level`.
-fn signed(words: &Codewords, offset: i8) -> [i8; 16] {
+/// The levels by digits, and from 8 on the same with the other sign.
+fn signed(words: &Codewords) -> [i8; 16] {
     std::array::from_fn(|i| {
         let level = words.levels.get(i % 8).copied().unwrap_or(0);
-        if i < 8 { offset + level } else { offset - level }
+        if i < 8 { level } else { -level }
     })
 }
 
-/// The weights `9 + level + 1` by digits, and from 8 on `9 + level - 1`.
+/// The weights `level + 1` by digits, and from 8 on `level - 1`.
 fn shifted() -> [i8; 16] {
-    std::array::from_fn(|i| 9 + IQ1_WORDS.levels.get(i % 8).copied().unwrap_or(0) + if i < 8 { 1 } else { -1 })
+    std::array::from_fn(|i| IQ1_WORDS.levels.get(i % 8).copied().unwrap_or(0) + if i < 8 { 1 } else { -1 })
 }
 
 /// The weights of words of four digits; `minus` are masks.
@@ -267,19 +267,9 @@ fn even_signs(sevens: __m256i) -> __m256i {
 /// Sets the `j`-th sub-scale to `2 * s + 1`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn set_scale<const SUB: usize, const STEP: usize, const OFFSET: i32>(
-    tile: &mut Bytes<SUB, STEP, OFFSET, false>,
-    j: usize,
-    s: __m256i,
-) {
+fn set_scale<const SUB: usize, const STEP: usize>(tile: &mut Bytes<SUB, STEP, true, false>, j: usize, s: __m256i) {
     let scale = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
-    let upper = _mm256_slli_epi32::<16>(scale);
-    tile.scales[j] = _mm256_or_si256(scale, upper);
-    match (SUB, j % 2) {
-        (32, _) => tile.pairs[j] = tile.scales[j],
-        (_, 0) => tile.pairs[j / 2] = scale,
-        _ => tile.pairs[j / 2] = _mm256_or_si256(tile.pairs[j / 2], upper),
-    }
+    tile.scales[j] = _mm256_or_si256(scale, _mm256_slli_epi32::<16>(scale));
 }
 
 /// Scales of formats whose weights count eighths.

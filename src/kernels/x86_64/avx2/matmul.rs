@@ -64,7 +64,10 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
         fetch_next(weights, unit, units);
         for (rows, tile) in rows.iter().zip(&mut tiles) {
             // SAFETY: the level is there.
-            unsafe { F::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile) };
+            unsafe {
+                F::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile);
+                tile.filled();
+            }
         }
         let mut token = 0;
         while token < args.tokens {

@@ -10,7 +10,7 @@ use std::mem::offset_of;
 use std::ops::Range;
 
 impl Tiled for Q4_K {
-    type Tile = Bytes<32, 8, 0, true>;
+    type Tile = Bytes<32, 8, false, true>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -22,7 +22,7 @@ impl Tiled for Q4_K {
 }
 
 impl Tiled for Q5_K {
-    type Tile = Bytes<32, 4, 0, true>;
+    type Tile = Bytes<32, 4, false, true>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -43,7 +43,7 @@ impl Tiled for Q5_K {
 }
 
 impl Tiled for Q6_K {
-    type Tile = Bytes<16, 2, 32, false>;
+    type Tile = Bytes<16, 2, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -58,7 +58,8 @@ impl Tiled for Q6_K {
                 for i in 0..4 {
                     let low = bits(low[quarter % 2][i], quarter as i32 / 2 * 4, 15);
                     let high = bits(high[i], 2 * quarter as i32 - 4, 0x30);
-                    tile.weights[32 * part + 8 * quarter + 4 * half + i] = _mm256_or_si256(low, high);
+                    let weight = _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
+                    tile.weights[32 * part + 8 * quarter + 4 * half + i] = weight;
                 }
             }
         }
@@ -68,7 +69,7 @@ impl Tiled for Q6_K {
 }
 
 impl Tiled for Q3_K {
-    type Tile = Bytes<16, 4, 4, false>;
+    type Tile = Bytes<16, 4, true, false>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -80,7 +81,8 @@ impl Tiled for Q3_K {
             for sub in 0..8 {
                 for i in 0..4 {
                     let weights = &mut tile.weights[8 * sub + 4 * half + i];
-                    *weights = _mm256_or_si256(*weights, bits(third[i], sub as i32 - 2, 4));
+                    let weight = _mm256_or_si256(*weights, bits(third[i], sub as i32 - 2, 4));
+                    *weights = _mm256_sub_epi8(weight, _mm256_set1_epi8(4));
                 }
             }
         }
@@ -101,7 +103,7 @@ impl Tiled for Q3_K {
 }
 
 impl Tiled for Q2_K {
-    type Tile = Bytes<16, 4, 0, true>;
+    type Tile = Bytes<16, 4, false, true>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -162,7 +164,7 @@ impl Tiled for IQ4_XS {
 }
 
 /// Weights -1..=2 without sub-scales.
-type Ternary = Bytes<128, 32, 1, false>;
+type Ternary = Bytes<128, 32, true, false>;
 
 impl Tiled for TQ1_0 {
     type Tile = Ternary;
@@ -193,6 +195,7 @@ impl Tiled for TQ2_0 {
     unsafe fn fill(rows: Rows<TQ2_0>, blocks: Range<usize>, tile: &mut Self::Tile) {
         let column = rows.column(blocks.start);
         crumbs(&column, offset_of!(TQ2_0, qs), &mut tile.weights);
+        tile.weights = tile.weights.map(|weights| _mm256_sub_epi8(weights, _mm256_set1_epi8(1)));
         unscaled(high_f16(turn(&column, size_of::<TQ2_0>() - 16)[3]), tile);
     }
 }
@@ -205,7 +208,7 @@ fn digits<const N: usize>(mut fractions: __m256i, weights: &mut [__m256i], step:
     let reaches = |fractions, least| _mm256_cmpeq_epi8(_mm256_max_epu8(fractions, _mm256_set1_epi8(least as i8)), fractions);
     for n in 0..N {
         let masks = _mm256_add_epi8(reaches(fractions, 86u8), reaches(fractions, 171));
-        weights[step * n] = _mm256_sub_epi8(_mm256_setzero_si256(), masks);
+        weights[step * n] = _mm256_sub_epi8(_mm256_set1_epi8(-1), masks);
         fractions = _mm256_add_epi8(fractions, _mm256_add_epi8(fractions, fractions));
     }
 }
@@ -214,7 +217,7 @@ fn digits<const N: usize>(mut fractions: __m256i, weights: &mut [__m256i], step:
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn unscaled(d: __m256, tile: &mut Ternary) {
-    (tile.scales, tile.pairs, tile.d) = ([_mm256_set1_epi16(1); 16], [_mm256_set1_epi16(1); 8], d);
+    (tile.scales, tile.d) = ([_mm256_set1_epi16(1); 16], d);
 }
 
 /// The 4-bit numbers of Q4_K and Q5_K.
@@ -249,7 +252,7 @@ fn crumbs<B>(column: &Column<B>, offset: usize, weights: &mut Weights) {
 /// The head of Q4_K and Q5_K: d, dmin and twelve bytes of sub-scales and sub-minima.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn scales_and_mins<const STEP: usize>(head: [__m256i; 4], tile: &mut Bytes<32, STEP, 0, true>) {
+fn scales_and_mins<const STEP: usize>(head: [__m256i; 4], tile: &mut Bytes<32, STEP, false, true>) {
     let [d, a, b, c] = head;
     let six = |low, high| _mm256_or_si256(low, bits(high, 2, 0x30));
     let scales = [bits(a, 0, 63), six(bits(c, 0, 15), a)];
@@ -260,14 +263,11 @@ fn scales_and_mins<const STEP: usize>(head: [__m256i; 4], tile: &mut Bytes<32, S
     (tile.d, tile.dmin) = (low_f16(d), high_f16(d));
 }
 
-/// Sub-scales of formats with an offset: signed bytes, one per 16 weights.
+/// Sub-scales that are signed bytes, one per 16 weights.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn signed_scales<const STEP: usize, const OFFSET: i32>(bytes: [__m256i; 4], tile: &mut Bytes<16, STEP, OFFSET, false>) {
+fn signed_scales<const STEP: usize>(bytes: [__m256i; 4], tile: &mut Bytes<16, STEP, true, false>) {
     for j in 0..16 {
         tile.scales[j] = spread(bytes[j / 4], j % 4, j % 4);
-    }
-    for j in 0..8 {
-        tile.pairs[j] = spread(bytes[j / 2], 2 * j % 4, 2 * j % 4 + 1);
     }
 }

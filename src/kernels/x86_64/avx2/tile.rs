@@ -6,6 +6,7 @@
 use super::lanes::broadcast;
 use crate::quant::{ActBlock, BLOCK, Precision};
 use std::arch::x86_64::*;
+use std::array::{self, from_fn};
 
 /// Lane r of vector v: weights `4 * v..4 * v + 4` of row r.
 pub(super) type Weights = [__m256i; BLOCK / 4];
@@ -17,6 +18,12 @@ pub(super) trait Tile: Sized {
     /// # Safety
     /// The CPU has the level.
     unsafe fn new() -> Self;
+
+    /// Has to be called when weights and scales are in place.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn filled(&mut self) {}
 
     /// Adds the products of G tiles and T blocks of activations, by the operations of the numerics definition.
     ///
@@ -30,50 +37,71 @@ pub(super) trait Tile: Sized {
     );
 }
 
-/// Eight super-blocks whose weights are bytes of few bits, stored as `q + OFFSET`, with a sub-scale per `SUB` weights.
-/// `STEP` vectors of byte products fit i16 before the sub-scale multiplies them: `2 * STEP * max(q + OFFSET) * 128 < 2^15`.
-pub(super) struct Bytes<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> {
+/// Eight super-blocks whose weights are bytes of few bits, with a sub-scale per `SUB` weights.
+///
+/// Byte products take one factor without a sign: weights that have none, or the activation plus 128 where weights are
+/// `SIGNED`. `STEP` vectors of products fit i16 before the sub-scale multiplies them: `2 * STEP * max|weight| * 128 < 2^15`,
+/// or with 255 in place of 128.
+pub(super) struct Bytes<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> {
     pub weights: Weights,
     /// Twice the sub-scale of each sub-block, as i16; formats with 8 sub-blocks leave the rest.
     pub scales: [__m256i; 16],
-    /// Sub-minima (or, in formats with an offset, sub-scales) number `2 * j` and `2 * j + 1` of 16 weights, as i16. Of eight
-    /// sub-minima the bytes, four to a lane, in the first two.
+    /// Sub-minima number `2 * j` and `2 * j + 1` of 16 weights, as i16. Of eight sub-minima the bytes, four to a lane, in
+    /// the first two.
     pub pairs: [__m256i; 8],
     pub d: __m256,
     pub dmin: __m256,
+    /// Where sums of signed weights start: the products of the 128 in every activation, with the other sign.
+    start: __m256i,
 }
 
-impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> Bytes<SUB, STEP, OFFSET, MINS> {
+/// Activations plus 128.
+#[repr(align(32))]
+struct Unsigned([u8; BLOCK]);
+
+impl Unsigned {
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn new(acts: &[i8; BLOCK]) -> Unsigned {
+        Unsigned(acts.map(|act| act as u8 ^ 0x80))
+    }
+}
+
+impl<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Bytes<SUB, STEP, SIGNED, MINS> {
     /// Sums of sub-scale times weight times activation.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn dot<const G: usize, const T: usize>(
-        tiles: &[Self; G],
-        acts: [&[i8; BLOCK]; T],
-        sums: [&[i16; BLOCK / 16]; T],
-    ) -> [[__m256i; T]; G] {
-        let mut total = [[_mm256_setzero_si256(); T]; G];
-        if OFFSET != 0 {
-            for (total, tile) in total.iter_mut().zip(tiles) {
-                for (total, sums) in total.iter_mut().zip(sums) {
-                    *total = _mm256_mullo_epi32(tile.dot_sums(sums), _mm256_set1_epi32(-OFFSET));
-                }
-            }
+    fn dot<const G: usize, const T: usize>(tiles: &[Self; G], acts: [&[i8; BLOCK]; T]) -> [[__m256i; T]; G] {
+        if !SIGNED {
+            return Self::dot_bytes(tiles, acts);
         }
-        for at in (0..BLOCK / 4).step_by(STEP) {
-            let mut part = [[_mm256_setzero_si256(); T]; G];
-            for v in at..at + STEP {
-                for t in 0..T {
-                    let act = broadcast(acts[t], v);
-                    for g in 0..G {
-                        part[g][t] = _mm256_add_epi16(part[g][t], _mm256_maddubs_epi16(tiles[g].weights[v], act));
+        let acts: [Unsigned; T] = from_fn(|t| Unsigned::new(acts[t]));
+        Self::dot_bytes(tiles, from_fn(|t| &acts[t].0))
+    }
+
+    /// The same of activations as products take them.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn dot_bytes<A: Copy, const G: usize, const T: usize>(tiles: &[Self; G], acts: [&[A; BLOCK]; T]) -> [[__m256i; T]; G] {
+        let mut total: [[__m256i; T]; G] = from_fn(|g| [if SIGNED { tiles[g].start } else { _mm256_setzero_si256() }; T]);
+        for sub in 0..BLOCK / SUB {
+            for at in (sub * SUB / 4..(sub + 1) * SUB / 4).step_by(STEP) {
+                let mut part = [[_mm256_setzero_si256(); T]; G];
+                for v in at..at + STEP {
+                    for t in 0..T {
+                        let act = broadcast(acts[t], v);
+                        for g in 0..G {
+                            let weights = tiles[g].weights[v];
+                            let (unsigned, signed) = if SIGNED { (act, weights) } else { (weights, act) };
+                            part[g][t] = _mm256_add_epi16(part[g][t], _mm256_maddubs_epi16(unsigned, signed));
+                        }
                     }
                 }
-            }
-            for g in 0..G {
-                for t in 0..T {
-                    let scaled = _mm256_madd_epi16(part[g][t], tiles[g].scales[4 * at / SUB]);
-                    total[g][t] = _mm256_add_epi32(total[g][t], scaled);
+                for g in 0..G {
+                    for t in 0..T {
+                        let scaled = _mm256_madd_epi16(part[g][t], tiles[g].scales[sub]);
+                        total[g][t] = _mm256_add_epi32(total[g][t], scaled);
+                    }
                 }
             }
         }
@@ -106,12 +134,22 @@ impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> B
     }
 }
 
-impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> Tile for Bytes<SUB, STEP, OFFSET, MINS> {
+impl<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Tile for Bytes<SUB, STEP, SIGNED, MINS> {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn new() -> Self {
         let (zero, none) = (_mm256_setzero_si256(), _mm256_setzero_ps());
-        Bytes { weights: [zero; 64], scales: [zero; 16], pairs: [zero; 8], d: none, dmin: none }
+        Bytes { weights: [zero; 64], scales: [zero; 16], pairs: [zero; 8], d: none, dmin: none, start: zero }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn filled(&mut self) {
+        if SIGNED {
+            self.start = _mm256_setzero_si256();
+            let [[sum]] = Self::dot(array::from_ref(self), [&[0; BLOCK]]);
+            self.start = _mm256_sub_epi32(self.start, sum);
+        }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -121,10 +159,9 @@ impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> T
         precision: Precision,
         acc: &mut [[__m256; T]; G],
     ) {
-        let (high_sums, low_sums) = (acts.map(|act| &act.hi_sum), acts.map(|act| &act.lo_sum));
-        let high = Self::dot(tiles, acts.map(|act| &act.hi), high_sums);
+        let high = Self::dot(tiles, acts.map(|act| &act.hi));
         let f = match precision {
-            Precision::High => combine(high, Self::dot(tiles, acts.map(|act| &act.lo), low_sums)),
+            Precision::High => combine(high, Self::dot(tiles, acts.map(|act| &act.lo))),
             Precision::Fast => high.map(|row| row.map(|high| _mm256_cvtepi32_ps(high))),
         };
         for (g, tile) in tiles.iter().enumerate() {
@@ -138,10 +175,10 @@ impl<const SUB: usize, const STEP: usize, const OFFSET: i32, const MINS: bool> T
                         // Fewer digits hold the sums of one half.
                         (32, Precision::Fast) => tile.dot_minima(acts[t].half_sums()),
                         (_, Precision::High) => {
-                            let high = _mm256_slli_epi32::<8>(tile.dot_sums(high_sums[t]));
-                            _mm256_add_epi32(high, tile.dot_sums(low_sums[t]))
+                            let high = _mm256_slli_epi32::<8>(tile.dot_sums(&acts[t].hi_sum));
+                            _mm256_add_epi32(high, tile.dot_sums(&acts[t].lo_sum))
                         }
-                        (_, Precision::Fast) => tile.dot_sums(high_sums[t]),
+                        (_, Precision::Fast) => tile.dot_sums(&acts[t].hi_sum),
                     };
                     *acc = _mm256_fnmadd_ps(_mm256_mul_ps(tile.dmin, scale), _mm256_cvtepi32_ps(m), *acc);
                 }
