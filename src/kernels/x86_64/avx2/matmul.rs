@@ -51,13 +51,9 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
     let rows: [Rows<F>; G] = from_fn(|g| Rows::new(&weights[8 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
-    let out = Columns::<ROWS> { window: args.out, first };
+    let out = Columns::<ROWS>::new(args, first);
     let units = args.depth.div_ceil(BLOCK);
 
-    for token in 0..args.tokens {
-        // SAFETY: the caller's promise.
-        unsafe { out.store(token, [_mm256_setzero_ps(); G]) };
-    }
     // SAFETY: the level is there.
     let mut tiles: [F::Tile; G] = from_fn(|_| unsafe { F::Tile::new() });
     for unit in 0..units {
@@ -69,14 +65,14 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
                 tile.filled();
             }
         }
-        let mut token = 0;
+        let (mut token, place) = (0, (unit, unit + 1 == units));
         while token < args.tokens {
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
-                    3.. => step::<F, G, 3, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
-                    2 => step::<F, G, 2, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
-                    _ => step::<F, G, 1, ROWS>(&tiles, acts.run(token, unit), token, precision, &out),
+                    3.. => step::<F, G, 3, ROWS>(&tiles, acts.run(token, unit), place, token, precision, &out),
+                    2 => step::<F, G, 2, ROWS>(&tiles, acts.run(token, unit), place, token, precision, &out),
+                    _ => step::<F, G, 1, ROWS>(&tiles, acts.run(token, unit), place, token, precision, &out),
                 }
             };
         }
@@ -84,7 +80,8 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
     ROWS
 }
 
-/// Adds the products of tiles with T tokens, from the given one on, to the output. Returns T.
+/// Adds the products of tiles with T tokens, from the given one on, to the sums: those of one block, given its number and whether it
+/// is the last one. Returns T.
 ///
 /// # Safety
 /// As `quantized`.
@@ -93,6 +90,7 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
 unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
     tiles: &[F::Tile; G],
     acts: &[ActBlock],
+    (unit, last): (usize, bool),
     token: usize,
     precision: Precision,
     out: &Columns<ROWS>,
@@ -101,46 +99,43 @@ unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
     let mut acc = [[_mm256_setzero_ps(); T]; G];
     // SAFETY: the caller's promise.
     unsafe {
-        for t in 0..T {
+        for t in (0..T).take_while(|_| unit > 0) {
             for (acc, loaded) in acc.iter_mut().zip(out.load::<G>(token + t)) {
                 acc[t] = loaded;
             }
         }
         F::Tile::accumulate(tiles, &acts, precision, &mut acc);
         for t in 0..T {
-            out.store(token + t, acc.map(|acc| acc[t]));
+            let acc = acc.map(|acc| acc[t]);
+            if last { out.finish(token + t, acc) } else { out.store(token + t, acc) }
         }
     }
     T
 }
 
-/// The outputs of some neighbouring rows: eight to a vector, or one in the first lane.
+/// The outputs of some neighbouring rows, and their sums until they are whole: eight to a vector, or one in the first lane.
 struct Columns<const ROWS: usize> {
-    window: Window,
+    sums: Window,
+    out: Window,
+    add: bool,
     first: usize,
 }
 
 impl<const ROWS: usize> Columns<ROWS> {
-    /// The outputs of a token.
+    fn new(args: &MatmulArgs, first: usize) -> Columns<ROWS> {
+        let sums = args.sums.map_or(args.out, |sums| Window { ptr: sums.ptr, stride: args.rows });
+        Columns { sums, out: args.out, add: args.add, first }
+    }
+
+    /// The sums of a token.
     ///
     /// # Safety
     /// As `quantized`.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load<const G: usize>(&self, token: usize) -> [__m256; G] {
-        let mut values = [_mm256_setzero_ps(); G];
         // SAFETY: `ROWS` elements are in the window, by the caller's promise.
-        unsafe {
-            let from = self.window.at(token, self.first);
-            if ROWS == 1 {
-                values[0] = _mm256_set1_ps(*from);
-                return values;
-            }
-            for (g, values) in values.iter_mut().enumerate() {
-                *values = _mm256_loadu_ps(from.add(8 * g));
-            }
-        }
-        values
+        unsafe { Self::read(self.sums.at(token, self.first)) }
     }
 
     /// Writes what `load` reads.
@@ -151,11 +146,49 @@ impl<const ROWS: usize> Columns<ROWS> {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn store<const G: usize>(&self, token: usize, values: [__m256; G]) {
         // SAFETY: as in `load`.
+        unsafe { Self::write(self.sums.at(token, self.first), values) };
+    }
+
+    /// Writes whole sums to the outputs.
+    ///
+    /// # Safety
+    /// As `quantized`.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn finish<const G: usize>(&self, token: usize, mut values: [__m256; G]) {
+        // SAFETY: as in `load`.
         unsafe {
-            let to = self.window.at(token, self.first);
+            let to = self.out.at(token, self.first);
+            if self.add {
+                let before = Self::read::<G>(to);
+                values = from_fn(|g| _mm256_add_ps(before[g], values[g]));
+            }
+            Self::write(to, values);
+        }
+    }
+
+    /// Reads `ROWS` elements.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn read<const G: usize>(from: *const f32) -> [__m256; G] {
+        // SAFETY: the caller's promise.
+        unsafe { from_fn(|g| if ROWS == 1 { _mm256_set1_ps(*from) } else { _mm256_loadu_ps(from.add(8 * g)) }) }
+    }
+
+    /// Writes `ROWS` elements.
+    ///
+    /// # Safety
+    /// They are there.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn write<const G: usize>(to: *mut f32, values: [__m256; G]) {
+        // SAFETY: the caller's promise.
+        unsafe {
             if ROWS == 1 {
-                *to = _mm256_cvtss_f32(values[0]);
-                return;
+                return *to = _mm256_cvtss_f32(values[0]);
             }
             for (g, values) in values.into_iter().enumerate() {
                 _mm256_storeu_ps(to.add(8 * g), values);

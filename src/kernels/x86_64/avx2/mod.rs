@@ -24,7 +24,8 @@ use crate::tensor::Dtype;
 pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
     macro_rules! products {
         ($($name:ident)*) => {
-            $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name> as MatmulFn);)*
+            $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name> as MatmulFn);
+            kernels.finished[Dtype::$name as usize] = true;)*
         };
     }
     all_formats! { products }
