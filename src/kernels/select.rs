@@ -20,9 +20,9 @@ impl Kernels {
         assert!(level.available(), "cpu level {level} is not available");
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
         let mut kernels = Kernels::overlaid(level);
-        // Pairs are fewer multiplications and more additions.
+        // Pairs are fewer multiplications and more additions. "avx2" takes their activations, but multiplies all of them.
         #[cfg(target_arch = "x86_64")]
-        if !cpu::adds_cheaply() {
+        if level > Level::Avx2 && !cpu::adds_cheaply() {
             kernels.paired = [0; Dtype::COUNT];
         }
         kernels

@@ -2,9 +2,10 @@
 
 use super::lanes::Rows;
 use super::tile::Tile;
+use super::whole_tile::InOnePiece;
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Float, Format, Precision, blocks};
+use crate::quant::{ActBlock, BLOCK, Float, Format, PairBlock, Precision, blocks};
 use std::arch::x86_64::*;
 use std::array::from_fn;
 use std::ops::Range;
@@ -21,21 +22,79 @@ pub(super) trait Tiled: Format {
     unsafe fn fill(rows: Rows<Self>, blocks: Range<usize>, tile: &mut Self::Tile);
 }
 
+/// What weights become for a way of multiplying.
+pub(super) trait Way<F> {
+    /// What eight rows become.
+    type Tile: Tile;
+
+    /// Unpacks blocks of eight rows, up to 256 weights each.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn fill(rows: Rows<F>, blocks: Range<usize>, tile: &mut Self::Tile);
+}
+
+/// The way of every format: activations in halves.
+pub(super) struct InHalves;
+
+impl<F: Tiled> Way<F> for InHalves {
+    type Tile = F::Tile;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: Rows<F>, blocks: Range<usize>, tile: &mut F::Tile) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            F::fill(rows, blocks, tile);
+            tile.filled();
+        }
+    }
+}
+
 /// Quantized weights times quantized activations.
 ///
 /// # Safety
 /// The CPU has the level; `args` is as [`MatmulArgs`] says.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
+    // SAFETY: the caller's promise.
+    unsafe { all_rows::<F, InHalves>(args) };
+}
+
+/// [`quantized`] with activations in one piece, where they are there. Returns whether they are.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn in_one_piece<F: Tiled, const CENTRE: i16>(args: &MatmulArgs) -> bool
+where
+    InOnePiece<CENTRE>: Way<F>,
+{
+    match args.input {
+        Input::Quantized(_, Precision::High) if args.pairs.is_some() && args.tokens > 1 => {
+            // SAFETY: the caller's promise.
+            unsafe { all_rows::<F, InOnePiece<CENTRE>>(args) };
+            true
+        }
+        _ => false,
+    }
+}
+
+/// [`quantized`] in some way.
+///
+/// # Safety
+/// As `quantized`.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn all_rows<F: Tiled, W: Way<F>>(args: &MatmulArgs) {
     let mut row = 0;
     while row < args.rows {
         // SAFETY: the caller's promise.
         row += unsafe {
             match args.rows - row {
                 // Two tiles share the broadcasts of activations.
-                16.. => strip::<F, 2, 16>(args, row),
-                8.. => strip::<F, 1, 8>(args, row),
-                _ => strip::<F, 1, 1>(args, row),
+                16.. => strip::<F, W, 2, 16>(args, row),
+                8.. => strip::<F, W, 1, 8>(args, row),
+                _ => strip::<F, W, 1, 1>(args, row),
             }
         };
     }
@@ -46,7 +105,7 @@ pub(super) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, first: usize) -> usize {
+unsafe fn strip<F: Tiled, W: Way<F>, const G: usize, const ROWS: usize>(args: &MatmulArgs, first: usize) -> usize {
     let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
@@ -55,24 +114,23 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
     let units = args.depth.div_ceil(BLOCK);
 
     // SAFETY: the level is there.
-    let mut tiles: [F::Tile; G] = from_fn(|_| unsafe { F::Tile::new() });
+    let mut tiles: [W::Tile; G] = from_fn(|_| unsafe { W::Tile::new() });
     for unit in 0..units {
         fetch_next(weights, unit, units);
         for (rows, tile) in rows.iter().zip(&mut tiles) {
             // SAFETY: the level is there.
-            unsafe {
-                F::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile);
-                tile.filled();
-            }
+            unsafe { W::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile) };
         }
         let (mut token, place) = (0, (unit, unit + 1 == units));
         while token < args.tokens {
+            let acts = (acts.run(token, unit), args.pairs.map_or(&[][..], |pairs| pairs.run(token, unit)));
             // SAFETY: the caller's promise.
             token += unsafe {
                 match args.tokens - token {
-                    3.. => step::<F, G, 3, ROWS>(&tiles, acts.run(token, unit), place, token, precision, &out),
-                    2 => step::<F, G, 2, ROWS>(&tiles, acts.run(token, unit), place, token, precision, &out),
-                    _ => step::<F, G, 1, ROWS>(&tiles, acts.run(token, unit), place, token, precision, &out),
+                    4.. if W::Tile::TOKENS == 4 => step::<W::Tile, G, 4, ROWS>(&tiles, acts, place, token, precision, &out),
+                    3.. => step::<W::Tile, G, 3, ROWS>(&tiles, acts, place, token, precision, &out),
+                    2 => step::<W::Tile, G, 2, ROWS>(&tiles, acts, place, token, precision, &out),
+                    _ => step::<W::Tile, G, 1, ROWS>(&tiles, acts, place, token, precision, &out),
                 }
             };
         }
@@ -87,9 +145,9 @@ unsafe fn strip<F: Tiled, const G: usize, const ROWS: usize>(args: &MatmulArgs, 
 /// As `quantized`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
-    tiles: &[F::Tile; G],
-    acts: &[ActBlock],
+unsafe fn step<U: Tile, const G: usize, const T: usize, const ROWS: usize>(
+    tiles: &[U; G],
+    (acts, pairs): (&[ActBlock], &[PairBlock]),
     (unit, last): (usize, bool),
     token: usize,
     precision: Precision,
@@ -104,7 +162,7 @@ unsafe fn step<F: Tiled, const G: usize, const T: usize, const ROWS: usize>(
                 acc[t] = loaded;
             }
         }
-        F::Tile::accumulate(tiles, &acts, precision, &mut acc);
+        U::accumulate(tiles, &acts, pairs, precision, &mut acc);
         for t in 0..T {
             let acc = acc.map(|acc| acc[t]);
             if last { out.finish(token + t, acc) } else { out.store(token + t, acc) }

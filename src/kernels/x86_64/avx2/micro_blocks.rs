@@ -4,7 +4,7 @@ use super::lanes::{Rows, bits, broadcast, turn};
 use super::matmul::Tiled;
 use super::small_blocks::levels;
 use super::tile::{Tile, Weights};
-use crate::quant::{ActBlock, BLOCK, E2M1, NVFP4, Precision};
+use crate::quant::{ActBlock, BLOCK, E2M1, NVFP4, PairBlock, Precision};
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 use std::ops::Range;
@@ -47,6 +47,7 @@ impl Tile for Micro {
     unsafe fn accumulate<const G: usize, const T: usize>(
         tiles: &[Self; G],
         acts: &[&ActBlock; T],
+        _: &[PairBlock],
         precision: Precision,
         acc: &mut [[__m256; T]; G],
     ) {

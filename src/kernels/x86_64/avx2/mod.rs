@@ -15,8 +15,9 @@ mod micro_blocks;
 mod small_blocks;
 mod super_blocks;
 mod tile;
+mod whole_tile;
 
-use crate::kernels::{Kernels, MatmulFn};
+use crate::kernels::{Kernels, MatmulArgs, MatmulFn};
 use crate::quant::{self, all_formats};
 use crate::tensor::Dtype;
 
@@ -33,6 +34,27 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         ($($name:ident)*) => { $(kernels.matmul[Dtype::$name as usize] = Some(matvec::quantized::<quant::$name>);)* };
     }
     by_rows! { Q4_K Q5_K Q6_K Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 }
+    // Several tokens with activations in one piece, where they are there.
+    macro_rules! in_one_piece {
+        ($($name:ident, $centre:literal, $other:expr;)*) => { $({
+            unsafe fn product(args: &MatmulArgs) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if !matmul::in_one_piece::<quant::$name, $centre>(args) {
+                        $other(args);
+                    }
+                }
+            }
+            kernels.matmul[Dtype::$name as usize] = Some(product);
+            // Nothing is added to activations that could overflow.
+            kernels.paired[Dtype::$name as usize] = 1;
+        })* };
+    }
+    in_one_piece! {
+        Q4_K, 472, matvec::quantized::<quant::Q4_K>;
+        Q5_K, 976, matvec::quantized::<quant::Q5_K>;
+        Q3_K, 0, matmul::quantized::<quant::Q3_K>;
+    }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);

@@ -4,7 +4,7 @@
 //! their lanes: integers are never summed across a vector, and the f32 steps of eight rows are single instructions.
 
 use super::lanes::broadcast;
-use crate::quant::{ActBlock, BLOCK, Precision};
+use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
 use std::arch::x86_64::*;
 use std::array::{self, from_fn};
 
@@ -13,6 +13,9 @@ pub(super) type Weights = [__m256i; BLOCK / 4];
 
 /// Eight rows of weights and how they multiply.
 pub(super) trait Tile: Sized {
+    /// Tokens that are multiplied together, at most: 3 or 4.
+    const TOKENS: usize = 3;
+
     /// An empty tile.
     ///
     /// # Safety
@@ -25,13 +28,15 @@ pub(super) trait Tile: Sized {
     /// The CPU has the level.
     unsafe fn filled(&mut self) {}
 
-    /// Adds the products of G tiles and T blocks of activations, by the operations of the numerics definition.
+    /// Adds the products of G tiles and T blocks of activations, which may be there in one piece, too, by the operations of the
+    /// numerics definition.
     ///
     /// # Safety
     /// The CPU has the level.
     unsafe fn accumulate<const G: usize, const T: usize>(
         tiles: &[Self; G],
         acts: &[&ActBlock; T],
+        pairs: &[PairBlock],
         precision: Precision,
         acc: &mut [[__m256; T]; G],
     );
@@ -108,10 +113,32 @@ impl<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> 
         total
     }
 
+    /// The same, from the halves of activations.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub fn sums<const G: usize, const T: usize>(
+        tiles: &[Self; G],
+        acts: &[&ActBlock; T],
+        precision: Precision,
+    ) -> [[__m256; T]; G] {
+        let high = Self::dot(tiles, acts.map(|act| &act.hi));
+        match precision {
+            Precision::High => combine(high, Self::dot(tiles, acts.map(|act| &act.lo))),
+            Precision::Fast => high.map(|row| row.map(|high| _mm256_cvtepi32_ps(high))),
+        }
+    }
+
+    /// The sums less those of minima, `dmin` and the scale of the activations being their factors.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub fn subtract(&self, minima: __m256i, scale: __m256, acc: __m256) -> __m256 {
+        _mm256_fnmadd_ps(_mm256_mul_ps(self.dmin, scale), _mm256_cvtepi32_ps(minima), acc)
+    }
+
     /// Sums of eight sub-minima times the sums of 32 activations, which are digits to the base 256.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn dot_minima<const D: usize>(&self, digits: &[[i8; BLOCK / 32]; D]) -> __m256i {
+    pub fn dot_minima<const D: usize>(&self, digits: &[[i8; BLOCK / 32]; D]) -> __m256i {
         let mut total = _mm256_setzero_si256();
         for digits in digits {
             // Sums of four products fit 16 bits: minima have six bits, and 4 * 63 * 128 < 2^15.
@@ -156,19 +183,16 @@ impl<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> 
     unsafe fn accumulate<const G: usize, const T: usize>(
         tiles: &[Self; G],
         acts: &[&ActBlock; T],
+        _: &[PairBlock],
         precision: Precision,
         acc: &mut [[__m256; T]; G],
     ) {
-        let high = Self::dot(tiles, acts.map(|act| &act.hi));
-        let f = match precision {
-            Precision::High => combine(high, Self::dot(tiles, acts.map(|act| &act.lo))),
-            Precision::Fast => high.map(|row| row.map(|high| _mm256_cvtepi32_ps(high))),
-        };
+        let sums = Self::sums(tiles, acts, precision);
         for (g, tile) in tiles.iter().enumerate() {
             for t in 0..T {
                 let scale = _mm256_set1_ps(acts[t].scale);
                 let acc = &mut acc[g][t];
-                *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.d, scale), f[g][t], *acc);
+                *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.d, scale), sums[g][t], *acc);
                 if MINS {
                     let m = match (SUB, precision) {
                         (32, Precision::High) => tile.dot_minima(&acts[t].sums),
@@ -180,7 +204,7 @@ impl<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> 
                         }
                         (_, Precision::Fast) => tile.dot_sums(&acts[t].hi_sum),
                     };
-                    *acc = _mm256_fnmadd_ps(_mm256_mul_ps(tile.dmin, scale), _mm256_cvtepi32_ps(m), *acc);
+                    *acc = tile.subtract(m, scale, *acc);
                 }
             }
         }
@@ -226,6 +250,7 @@ impl Tile for Words {
     unsafe fn accumulate<const G: usize, const T: usize>(
         tiles: &[Self; G],
         acts: &[&ActBlock; T],
+        _: &[PairBlock],
         precision: Precision,
         acc: &mut [[__m256; T]; G],
     ) {
@@ -268,6 +293,7 @@ impl<const MINS: bool> Tile for Small<MINS> {
     unsafe fn accumulate<const G: usize, const T: usize>(
         tiles: &[Self; G],
         acts: &[&ActBlock; T],
+        _: &[PairBlock],
         precision: Precision,
         acc: &mut [[__m256; T]; G],
     ) {
@@ -350,14 +376,14 @@ fn load(bytes: &[i8; BLOCK], index: usize) -> __m256i {
 /// Signed bytes 0, 2, 4 ... as i16.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn even(bytes: __m256i) -> __m256i {
+pub(super) fn even(bytes: __m256i) -> __m256i {
     _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes))
 }
 
 /// Signed bytes 1, 3, 5 ... as i16.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn odd(bytes: __m256i) -> __m256i {
+pub(super) fn odd(bytes: __m256i) -> __m256i {
     _mm256_srai_epi16::<8>(bytes)
 }
 

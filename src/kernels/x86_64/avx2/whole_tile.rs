@@ -1,0 +1,171 @@
+//! Super-blocks for activations in one piece: 16 bits, not two halves of eight.
+//!
+//! A multiplication of 16 bits takes half as many numbers as one of bytes, but the whole activation. Weights are multiplied with
+//! their sub-scales first, which saves multiplying sums by them, and sums are modulo 2^32. That the result is below, and its
+//! parts H and L so small that `fma(H, 256, L)` only rounds their sum, has to be known beforehand (see [`PairBlock::fits`]);
+//! blocks of which it is not are multiplied as bytes.
+
+use super::lanes::{Rows, broadcast};
+use super::matmul::{InHalves, Tiled, Way};
+use super::tile::{Bytes, Tile, even, odd};
+use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
+use std::arch::x86_64::*;
+use std::array::{self, from_fn};
+use std::ops::Range;
+
+/// The way of products with activations in one piece. `CENTRE` is subtracted from weights times sub-scales, so that they are about
+/// as far below as above zero.
+pub(super) struct InOnePiece<const CENTRE: i16>;
+
+impl<F, const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Way<F>
+    for InOnePiece<CENTRE>
+where
+    F: Tiled<Tile = Bytes<SUB, STEP, SIGNED, MINS>>,
+{
+    type Tile = Whole<CENTRE, SUB, STEP, SIGNED, MINS>;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: Rows<F>, blocks: Range<usize>, tile: &mut Self::Tile) {
+        // SAFETY: the caller's promise.
+        unsafe { <InHalves as Way<F>>::fill(rows, blocks, &mut tile.bytes) };
+        tile.widen();
+    }
+}
+
+/// Eight super-blocks.
+pub(super) struct Whole<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> {
+    /// Weights 0 and 2, then 1 and 3, of every four, times sub-scales less the centre.
+    weights: [[__m256i; 2]; BLOCK / 4],
+    /// The greatest magnitude of the mean of a row.
+    mean: f32,
+    /// The greatest length of a row as a vector, its mean taken off.
+    length: f32,
+    bytes: Bytes<SUB, STEP, SIGNED, MINS>,
+}
+
+impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool>
+    Whole<CENTRE, SUB, STEP, SIGNED, MINS>
+{
+    /// Makes all else of the bytes.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn widen(&mut self) {
+        let [mut squares, mut sum] = [_mm256_setzero_si256(); 2];
+        for (v, (whole, &weights)) in self.weights.iter_mut().zip(&self.bytes.weights).enumerate() {
+            let scale = self.bytes.scales[4 * v / SUB];
+            *whole = [even(weights), odd(weights)]
+                .map(|weights| _mm256_sub_epi16(_mm256_mullo_epi16(weights, scale), _mm256_set1_epi16(CENTRE)));
+            for &v in whole.iter() {
+                squares = _mm256_add_epi32(squares, _mm256_madd_epi16(v, v));
+                sum = _mm256_add_epi32(sum, _mm256_madd_epi16(v, _mm256_set1_epi16(1)));
+            }
+        }
+        let (squares, sum) = (_mm256_cvtepi32_ps(squares), _mm256_cvtepi32_ps(sum));
+        let mean = _mm256_mul_ps(sum, _mm256_set1_ps(1.0 / BLOCK as f32));
+        // What rounding took from the difference at most is a part of the squares.
+        let rest = _mm256_fnmadd_ps(sum, mean, _mm256_mul_ps(squares, _mm256_set1_ps(1.0 + 1.0 / 65536.0)));
+        self.length = greatest(rest).sqrt();
+        let mean = _mm256_add_ps(mean, _mm256_set1_ps(f32::from(CENTRE)));
+        self.mean = greatest(_mm256_max_ps(mean, _mm256_sub_ps(_mm256_setzero_ps(), mean)));
+    }
+
+    /// Sums of sub-scale times weight times activation, modulo 2^32.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn dot<const G: usize, const T: usize>(tiles: &[Self; G], pairs: &[&PairBlock; T]) -> [[__m256i; T]; G] {
+        let start: [__m256i; T] = from_fn(|t| _mm256_set1_epi32(pairs[t].sum.wrapping_mul(i32::from(CENTRE))));
+        let mut sums = [start; G];
+        for v in 0..BLOCK / 4 {
+            for half in 0..2 {
+                for t in 0..T {
+                    let acts = broadcast(&pairs[t].q, 2 * v + half);
+                    for g in 0..G {
+                        let products = _mm256_madd_epi16(tiles[g].weights[v][half], acts);
+                        sums[g][t] = _mm256_add_epi32(sums[g][t], products);
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    /// Whether one piece will do for all of these products.
+    #[inline]
+    fn fit(tiles: &[Self], pairs: &[&PairBlock]) -> bool {
+        // Not `f32::max`: nothing is NaN.
+        let greater = |a: f32, b: f32| if a > b { a } else { b };
+        let most = |value: fn(&Self) -> f32| tiles.iter().map(value).fold(0.0, greater);
+        let worst = |value: fn(&PairBlock) -> f32| pairs.iter().map(|pair| value(pair)).fold(0.0, greater);
+        PairBlock::fits(worst(|pair| pair.shift), worst(|pair| pair.length), most(|tile| tile.mean), most(|tile| tile.length))
+    }
+
+    /// The sums, multiplied once more for the tokens that one piece will not do for.
+    #[cold]
+    #[inline(never)]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn mended<const G: usize, const T: usize>(
+        tiles: &[Self; G],
+        acts: &[&ActBlock; T],
+        pairs: &[&PairBlock; T],
+        mut sums: [[__m256; T]; G],
+    ) -> [[__m256; T]; G] {
+        for t in 0..T {
+            if !Self::fit(tiles, &[pairs[t]]) {
+                for (sums, tile) in sums.iter_mut().zip(tiles) {
+                    [[sums[t]]] = Bytes::sums(array::from_ref(&tile.bytes), &[acts[t]], Precision::High);
+                }
+            }
+        }
+        sums
+    }
+}
+
+impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Tile
+    for Whole<CENTRE, SUB, STEP, SIGNED, MINS>
+{
+    const TOKENS: usize = 4;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn new() -> Self {
+        // SAFETY: the level is there.
+        let bytes = unsafe { Bytes::new() };
+        Whole { weights: [[_mm256_setzero_si256(); 2]; BLOCK / 4], mean: 0.0, length: 0.0, bytes }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn accumulate<const G: usize, const T: usize>(
+        tiles: &[Self; G],
+        acts: &[&ActBlock; T],
+        pairs: &[PairBlock],
+        _: Precision,
+        acc: &mut [[__m256; T]; G],
+    ) {
+        let pairs: &[&PairBlock; T] = &from_fn(|t| &pairs[t]);
+        let mut sums = Self::dot(tiles, pairs).map(|sums| sums.map(|sum| _mm256_cvtepi32_ps(sum)));
+        if !Self::fit(tiles, pairs) {
+            sums = Self::mended(tiles, acts, pairs, sums);
+        }
+        for (g, tile) in tiles.iter().enumerate() {
+            for t in 0..T {
+                let scale = _mm256_set1_ps(pairs[t].scale);
+                let acc = &mut acc[g][t];
+                *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.bytes.d, scale), sums[g][t], *acc);
+                if MINS {
+                    *acc = tile.bytes.subtract(tile.bytes.dot_minima(&pairs[t].sums), scale, *acc);
+                }
+            }
+        }
+    }
+}
+
+/// The greatest of eight numbers that are not below zero.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn greatest(v: __m256) -> f32 {
+    let mut each = [0.0; 8];
+    // SAFETY: the store is the array.
+    unsafe { _mm256_storeu_ps(each.as_mut_ptr(), v) };
+    each.into_iter().fold(0.0, f32::max)
+}
