@@ -4,9 +4,8 @@
 //! are what a byte shuffle takes to look weights up.
 
 use super::lanes::{Rows, bits, flags, low_f16, turn};
-use super::matmul::Tiled;
 use super::small_blocks::levels;
-use super::tile::Bytes;
+use super::tile::{Bytes, Tiled};
 use crate::quant::{
     Codewords, IQ1_M, IQ1_S, IQ1_WORDS, IQ2_S, IQ2_S_WORDS, IQ2_XS, IQ2_XS_WORDS, IQ2_XXS, IQ2_XXS_WORDS, IQ3_S, IQ3_S_WORDS,
     IQ3_XXS, IQ3_XXS_WORDS,

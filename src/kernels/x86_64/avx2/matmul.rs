@@ -1,55 +1,13 @@
 //! Matrix products.
 
 use super::lanes::Rows;
-use super::tile::Tile;
+use super::tile::{InHalves, Tile, Tiled, Way};
 use super::whole_tile::InOnePiece;
 use crate::kernels::scalar::lanes::{LANES, tree};
 use crate::kernels::{Input, MatmulArgs, Window};
-use crate::quant::{ActBlock, BLOCK, Float, Format, PairBlock, Precision, blocks};
+use crate::quant::{ActBlock, BLOCK, Float, PairBlock, Precision, blocks};
 use std::arch::x86_64::*;
 use std::array::from_fn;
-use std::ops::Range;
-
-/// A block format that unpacks into tiles.
-pub(super) trait Tiled: Format {
-    /// What eight rows become.
-    type Tile: Tile;
-
-    /// Unpacks blocks of eight rows, up to 256 weights each.
-    ///
-    /// # Safety
-    /// The CPU has the level.
-    unsafe fn fill(rows: Rows<Self>, blocks: Range<usize>, tile: &mut Self::Tile);
-}
-
-/// What weights become for a way of multiplying.
-pub(super) trait Way<F> {
-    /// What eight rows become.
-    type Tile: Tile;
-
-    /// Unpacks blocks of eight rows, up to 256 weights each.
-    ///
-    /// # Safety
-    /// The CPU has the level.
-    unsafe fn fill(rows: Rows<F>, blocks: Range<usize>, tile: &mut Self::Tile);
-}
-
-/// The way of every format: activations in halves.
-pub(super) struct InHalves;
-
-impl<F: Tiled> Way<F> for InHalves {
-    type Tile = F::Tile;
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn fill(rows: Rows<F>, blocks: Range<usize>, tile: &mut F::Tile) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            F::fill(rows, blocks, tile);
-            tile.filled();
-        }
-    }
-}
 
 /// Quantized weights times quantized activations.
 ///

@@ -5,7 +5,8 @@
 //! they stand in the two halves of a vector, and lanes need not cross.
 
 use super::lanes::{bits, high_f16, low_f16};
-use super::matmul::{self, Tiled};
+use super::matmul;
+use super::tile::Tiled;
 use crate::kernels::rows::opaque;
 use crate::kernels::{Input, MatmulArgs};
 use crate::quant::{ActBlock, BLOCK, Plain, Precision, Q4_K, Q5_K, Q6_K, blocks};

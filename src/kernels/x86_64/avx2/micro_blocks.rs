@@ -1,9 +1,8 @@
 //! Tiles of formats with a scale for every 16 weights.
 
 use super::lanes::{Rows, bits, broadcast, turn};
-use super::matmul::Tiled;
 use super::small_blocks::levels;
-use super::tile::{Tile, Weights};
+use super::tile::{Tile, Tiled, Weights};
 use crate::quant::{ActBlock, BLOCK, E2M1, NVFP4, PairBlock, Precision};
 use std::arch::x86_64::*;
 use std::mem::offset_of;

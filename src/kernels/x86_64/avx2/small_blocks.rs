@@ -1,8 +1,7 @@
 //! Unpacking of blocks of 32 weights into tiles.
 
 use super::lanes::{Column, Rows, bits, flags, high_f16, low_f16, turn};
-use super::matmul::Tiled;
-use super::tile::Small;
+use super::tile::{Small, Tiled};
 use crate::quant::{CODEBOOK, E2M1, IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use std::arch::x86_64::*;
 use std::mem::offset_of;

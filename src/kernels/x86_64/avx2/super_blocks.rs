@@ -1,9 +1,8 @@
 //! Unpacking of super-blocks into tiles.
 
 use super::lanes::{Column, Rows, bits, high_f16, low_f16, spread, turn};
-use super::matmul::Tiled;
 use super::small_blocks::levels;
-use super::tile::{Bytes, Weights, Words};
+use super::tile::{Bytes, Tiled, Weights, Words};
 use crate::quant::{CODEBOOK, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K, TQ1_0, TQ2_0};
 use std::arch::x86_64::*;
 use std::mem::offset_of;

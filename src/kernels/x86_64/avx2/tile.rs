@@ -3,10 +3,11 @@
 //! A tile is unpacked once and multiplied with any number of tokens. Activations are broadcast, so partial sums stay in
 //! their lanes: integers are never summed across a vector, and the f32 steps of eight rows are single instructions.
 
-use super::lanes::broadcast;
-use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
+use super::lanes::{Rows, broadcast};
+use crate::quant::{ActBlock, BLOCK, Format, PairBlock, Precision};
 use std::arch::x86_64::*;
 use std::array::{self, from_fn};
+use std::ops::Range;
 
 /// Lane r of vector v: weights `4 * v..4 * v + 4` of row r.
 pub(super) type Weights = [__m256i; BLOCK / 4];
@@ -40,6 +41,47 @@ pub(super) trait Tile: Sized {
         precision: Precision,
         acc: &mut [[__m256; T]; G],
     );
+}
+
+/// A block format that unpacks into tiles.
+pub(super) trait Tiled: Format {
+    /// What eight rows become.
+    type Tile: Tile;
+
+    /// Unpacks blocks of eight rows, up to 256 weights each.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn fill(rows: Rows<Self>, blocks: Range<usize>, tile: &mut Self::Tile);
+}
+
+/// What weights become for a way of multiplying.
+pub(super) trait Way<F> {
+    /// What eight rows become.
+    type Tile: Tile;
+
+    /// Unpacks blocks of eight rows, up to 256 weights each.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    unsafe fn fill(rows: Rows<F>, blocks: Range<usize>, tile: &mut Self::Tile);
+}
+
+/// The way of every format: activations in halves.
+pub(super) struct InHalves;
+
+impl<F: Tiled> Way<F> for InHalves {
+    type Tile = F::Tile;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn fill(rows: Rows<F>, blocks: Range<usize>, tile: &mut F::Tile) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            F::fill(rows, blocks, tile);
+            tile.filled();
+        }
+    }
 }
 
 /// Eight super-blocks whose weights are bytes of few bits, with a sub-scale per `SUB` weights.

@@ -6,8 +6,7 @@
 //! blocks of which it is not are multiplied as bytes.
 
 use super::lanes::{Rows, broadcast};
-use super::matmul::{InHalves, Tiled, Way};
-use super::tile::{Bytes, Tile, even, odd};
+use super::tile::{Bytes, InHalves, Tile, Tiled, Way, even, odd};
 use crate::quant::{ActBlock, BLOCK, PairBlock, Precision};
 use std::arch::x86_64::*;
 use std::array::{self, from_fn};
