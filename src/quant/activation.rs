@@ -150,6 +150,10 @@ pub struct PairBlock {
     pub q: [i16; BLOCK],
     /// As in [`ActBlock`].
     pub sums: [[i8; BLOCK / 32]; 3],
+    /// The same sums as two digits to the base 2^15: the low ones, with a sign, in the order of `q`.
+    pub low_sums: [i16; BLOCK / 32],
+    /// The high ones.
+    pub high_sums: [i8; BLOCK / 32],
     /// Minus the sum of the products of neighbours, modulo 2^32.
     pub start: i32,
     /// Sum of all activations.
@@ -175,6 +179,8 @@ impl PairBlock {
     pub const ZERO: PairBlock = PairBlock {
         q: [0; BLOCK],
         sums: [[0; BLOCK / 32]; 3],
+        low_sums: [0; BLOCK / 32],
+        high_sums: [0; BLOCK / 32],
         start: 0,
         sum: 0,
         scale: 0.0,

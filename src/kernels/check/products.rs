@@ -257,9 +257,12 @@ fn pairs_keep_what_they_promise() {
         }
         again.as_chunks_mut::<4>().0.iter_mut().for_each(|four| four.swap(1, 2));
         assert_eq!(again[..], q, "{great} great numbers");
+        let mut low_sums = pair.low_sums;
+        low_sums.as_chunks_mut::<4>().0.iter_mut().for_each(|four| four.swap(1, 2));
         for (i, q) in q.chunks_exact(32).enumerate() {
-            let sum = pair.sums.iter().fold(0, |sum, digits| 256 * sum + i64::from(digits[i]));
-            assert_eq!(sum, q.iter().sum::<i64>());
+            let sum = q.iter().sum::<i64>();
+            assert_eq!(pair.sums.iter().fold(0, |sum, digits| 256 * sum + i64::from(digits[i])), sum);
+            assert_eq!((i64::from(pair.high_sums[i]) << 15) + i64::from(low_sums[i]), sum);
         }
         // For the worst weights there are: they point where the activations or their low halves do, and their mean adds to it.
         let halves = [q.clone(), block.lo.iter().map(|&lo| i64::from(lo)).collect()];

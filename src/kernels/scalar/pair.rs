@@ -22,6 +22,13 @@ pub(in crate::kernels) fn pair(block: &ActBlock, pair: &mut PairBlock, reach: u1
 
 /// Sets all but the activations, given the sums of the squares of both halves.
 pub(in crate::kernels) fn finish(block: &ActBlock, pair: &mut PairBlock, squares: [i32; 2], start: i32) {
+    for (i, (low, high)) in pair.low_sums.iter_mut().zip(&mut pair.high_sums).enumerate() {
+        let [hi, lo] = [&block.hi_sum, &block.lo_sum].map(|sums| i32::from(sums[2 * i]) + i32::from(sums[2 * i + 1]));
+        let sum = 256 * hi + lo;
+        *low = (sum << 17 >> 17) as i16;
+        *high = ((sum - i32::from(*low)) >> 15) as i8;
+    }
+    pair.low_sums.as_chunks_mut::<4>().0.iter_mut().for_each(|four| four.swap(1, 2));
     let sums = [&block.hi_sum, &block.lo_sum].map(|sums| sums.iter().map(|&sum| i32::from(sum)).sum::<i32>());
     pair.set_limits(squares, sums);
     pair.sum = 256 * sums[0] + sums[1];

@@ -24,14 +24,14 @@ pub(super) unsafe fn quantized<F: Tiled>(args: &MatmulArgs) {
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn in_one_piece<F: Tiled, const CENTRE: i16>(args: &MatmulArgs) -> bool
+pub(super) unsafe fn in_one_piece<F: Tiled>(args: &MatmulArgs) -> bool
 where
-    InOnePiece<CENTRE>: Way<F>,
+    InOnePiece: Way<F>,
 {
     match args.input {
         Input::Quantized(_, Precision::High) if args.pairs.is_some() && args.tokens > 1 => {
             // SAFETY: the caller's promise.
-            unsafe { all_rows::<F, InOnePiece<CENTRE>>(args) };
+            unsafe { all_rows::<F, InOnePiece>(args) };
             true
         }
         _ => false,

@@ -12,6 +12,7 @@ mod matmul;
 pub(super) mod matvec;
 mod matvec_small;
 mod micro_blocks;
+mod pair;
 mod small_blocks;
 mod super_blocks;
 mod tile;
@@ -34,13 +35,13 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         ($($name:ident)*) => { $(kernels.matmul[Dtype::$name as usize] = Some(matvec::quantized::<quant::$name>);)* };
     }
     by_rows! { Q4_K Q5_K Q6_K Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 }
-    // Several tokens with activations in one piece, where they are there. Weights times sub-scales are centred.
+    // Several tokens with activations in one piece, where they are there.
     macro_rules! in_one_piece {
-        ($($name:ident, $centre:expr, $other:expr;)*) => { $({
+        ($($name:ident, $other:expr;)*) => { $({
             unsafe fn product(args: &MatmulArgs) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    if !matmul::in_one_piece::<quant::$name, { $centre }>(args) {
+                    if !matmul::in_one_piece::<quant::$name>(args) {
                         $other(args);
                     }
                 }
@@ -51,14 +52,15 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         })* };
     }
     in_one_piece! {
-        Q4_K, 15 * 63 / 2, matvec::quantized::<quant::Q4_K>;
-        Q5_K, 31 * 63 / 2, matvec::quantized::<quant::Q5_K>;
-        Q3_K, 0, matmul::quantized::<quant::Q3_K>;
+        Q4_K, matvec::quantized::<quant::Q4_K>;
+        Q5_K, matvec::quantized::<quant::Q5_K>;
+        Q3_K, matmul::quantized::<quant::Q3_K>;
     }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);
     kernels.matmul[Dtype::BF16 as usize] = Some(matmul::float::<quant::BF16>);
     kernels.quantize = elementwise::quantize;
+    kernels.pair = pair::pair;
     kernels.rms_norm = elementwise::rms_norm;
     kernels.layer_norm = elementwise::layer_norm;
     kernels.rope = elementwise::rope;

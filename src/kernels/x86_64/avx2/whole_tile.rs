@@ -12,16 +12,14 @@ use std::arch::x86_64::*;
 use std::array::{self, from_fn};
 use std::ops::Range;
 
-/// The way of products with activations in one piece. `CENTRE` is subtracted from weights times sub-scales, so that they are about
-/// as far below as above zero.
-pub(super) struct InOnePiece<const CENTRE: i16>;
+/// The way of products with activations in one piece.
+pub(super) struct InOnePiece;
 
-impl<F, const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Way<F>
-    for InOnePiece<CENTRE>
+impl<F, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Way<F> for InOnePiece
 where
     F: Tiled<Tile = Bytes<SUB, STEP, SIGNED, MINS>>,
 {
-    type Tile = Whole<CENTRE, SUB, STEP, SIGNED, MINS>;
+    type Tile = Whole<SUB, STEP, SIGNED, MINS>;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -33,19 +31,19 @@ where
 }
 
 /// Eight super-blocks.
-pub(super) struct Whole<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> {
-    /// Weights 0 and 2, then 1 and 3, of every four, times sub-scales less the centre.
+pub(super) struct Whole<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> {
+    /// Weights 0 and 2, then 1 and 3, of every four, times sub-scales.
     weights: [[__m256i; 2]; BLOCK / 4],
     /// The greatest magnitude of the mean of a row.
     mean: f32,
     /// The greatest length of a row as a vector, its mean taken off.
     length: f32,
+    /// Sub-minima in the same order.
+    minima: [[__m256i; 2]; 2],
     bytes: Bytes<SUB, STEP, SIGNED, MINS>,
 }
 
-impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool>
-    Whole<CENTRE, SUB, STEP, SIGNED, MINS>
-{
+impl<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Whole<SUB, STEP, SIGNED, MINS> {
     /// Makes all else of the bytes.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -53,8 +51,7 @@ impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool,
         let [mut squares, mut sum] = [_mm256_setzero_si256(); 2];
         for (v, (whole, &weights)) in self.weights.iter_mut().zip(&self.bytes.weights).enumerate() {
             let scale = self.bytes.scales[4 * v / SUB];
-            *whole = [even(weights), odd(weights)]
-                .map(|weights| _mm256_sub_epi16(_mm256_mullo_epi16(weights, scale), _mm256_set1_epi16(CENTRE)));
+            *whole = [even(weights), odd(weights)].map(|weights| _mm256_mullo_epi16(weights, scale));
             for &v in whole.iter() {
                 squares = _mm256_add_epi32(squares, _mm256_madd_epi16(v, v));
                 sum = _mm256_add_epi32(sum, _mm256_madd_epi16(v, _mm256_set1_epi16(1)));
@@ -65,16 +62,17 @@ impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool,
         // What rounding took from the difference at most is a part of the squares.
         let rest = _mm256_fnmadd_ps(sum, mean, _mm256_mul_ps(squares, _mm256_set1_ps(1.0 + 1.0 / 65536.0)));
         self.length = greatest(rest).sqrt();
-        let mean = _mm256_add_ps(mean, _mm256_set1_ps(f32::from(CENTRE)));
         self.mean = greatest(_mm256_max_ps(mean, _mm256_sub_ps(_mm256_setzero_ps(), mean)));
+        if MINS {
+            self.minima = from_fn(|i| [even(self.bytes.pairs[i]), odd(self.bytes.pairs[i])]);
+        }
     }
 
     /// Sums of sub-scale times weight times activation, modulo 2^32.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     fn dot<const G: usize, const T: usize>(tiles: &[Self; G], pairs: &[&PairBlock; T]) -> [[__m256i; T]; G] {
-        let start: [__m256i; T] = from_fn(|t| _mm256_set1_epi32(pairs[t].sum.wrapping_mul(i32::from(CENTRE))));
-        let mut sums = [start; G];
+        let mut sums = [[_mm256_setzero_si256(); T]; G];
         for v in 0..BLOCK / 4 {
             for half in 0..2 {
                 for t in 0..T {
@@ -87,6 +85,22 @@ impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool,
             }
         }
         sums
+    }
+
+    /// Sums of eight sub-minima times the sums of 32 activations.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn dot_minima(&self, pair: &PairBlock) -> __m256i {
+        let mut total = _mm256_setzero_si256();
+        for i in 0..4 {
+            let products = _mm256_madd_epi16(self.minima[i / 2][i % 2], broadcast(&pair.low_sums, i));
+            total = _mm256_add_epi32(total, products);
+        }
+        // Sums of four products fit 16 bits: minima have six bits, and 4 * 63 * 32 < 2^15.
+        let [low, high] = [0, 1].map(|i| _mm256_maddubs_epi16(self.bytes.pairs[i], broadcast(&pair.high_sums, i)));
+        // 2^15 fits 16 bits only with the other sign.
+        let less = _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(i16::MIN));
+        _mm256_sub_epi32(total, less)
     }
 
     /// Whether one piece will do for all of these products.
@@ -120,17 +134,15 @@ impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool,
     }
 }
 
-impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Tile
-    for Whole<CENTRE, SUB, STEP, SIGNED, MINS>
-{
+impl<const SUB: usize, const STEP: usize, const SIGNED: bool, const MINS: bool> Tile for Whole<SUB, STEP, SIGNED, MINS> {
     const TOKENS: usize = 4;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn new() -> Self {
         // SAFETY: the level is there.
-        let bytes = unsafe { Bytes::new() };
-        Whole { weights: [[_mm256_setzero_si256(); 2]; BLOCK / 4], mean: 0.0, length: 0.0, bytes }
+        let (bytes, zero) = (unsafe { Bytes::new() }, _mm256_setzero_si256());
+        Whole { weights: [[zero; 2]; BLOCK / 4], mean: 0.0, length: 0.0, minima: [[zero; 2]; 2], bytes }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -152,7 +164,7 @@ impl<const CENTRE: i16, const SUB: usize, const STEP: usize, const SIGNED: bool,
                 let acc = &mut acc[g][t];
                 *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.bytes.d, scale), sums[g][t], *acc);
                 if MINS {
-                    *acc = tile.bytes.subtract(tile.bytes.dot_minima(&pairs[t].sums), scale, *acc);
+                    *acc = tile.bytes.subtract(tile.dot_minima(pairs[t]), scale, *acc);
                 }
             }
         }
