@@ -4,10 +4,10 @@ use super::lanes::Rows;
 use super::tile::{InHalves, Tile, Tiled, Way};
 use super::whole_tile::InOnePiece;
 use crate::kernels::scalar::lanes::{LANES, tree};
-use crate::kernels::{Input, MatmulArgs, Window};
+use crate::kernels::{FEW_TOKENS, Input, MatmulArgs, Window};
 use crate::quant::{ActBlock, BLOCK, Float, PairBlock, Precision, blocks};
 use std::arch::x86_64::*;
-use std::array::from_fn;
+use std::array::{self, from_fn};
 
 /// Quantized weights times quantized activations.
 ///
@@ -44,54 +44,71 @@ where
 /// As `quantized`.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn all_rows<F: Tiled, W: Way<F>>(args: &MatmulArgs) {
-    let mut row = 0;
-    while row < args.rows {
-        // SAFETY: the caller's promise.
-        row += unsafe {
-            match args.rows - row {
-                // Two tiles share the broadcasts of activations.
-                16.. => strip::<F, W, 2, 16>(args, row),
-                8.. => strip::<F, W, 1, 8>(args, row),
-                _ => strip::<F, W, 1, 1>(args, row),
+    // SAFETY: the level is there.
+    let mut pair = unsafe { [W::Tile::new(), W::Tile::new()] };
+    // Of many tokens, activations are read from far once for all rows; for few, weights are read in the order in which they stand.
+    let together = if args.tokens > FEW_TOKENS { args.rows } else { 16 };
+    for first in (0..args.rows).step_by(together) {
+        for unit in 0..args.depth.div_ceil(BLOCK) {
+            let (mut row, end) = (first, args.rows.min(first + together));
+            while row < end {
+                // SAFETY: the caller's promise.
+                row += unsafe {
+                    match end - row {
+                        // Two tiles share the broadcasts of activations.
+                        16.. => strip::<F, W, 2, 16>(args, row, unit, &mut pair),
+                        8.. => strip::<F, W, 1, 8>(args, row, unit, array::from_mut(&mut pair[0])),
+                        _ => strip::<F, W, 1, 1>(args, row, unit, array::from_mut(&mut pair[0])),
+                    }
+                };
             }
-        };
+        }
     }
 }
 
-/// [`quantized`] for some rows: eight in each of G tiles, or one row that fills all lanes. Returns their number.
+/// [`quantized`] for some rows and the `unit`-th 256 activations: eight rows in each of G tiles, or one that fills all lanes. Returns
+/// the number of rows.
 ///
 /// # Safety
 /// As `quantized`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn strip<F: Tiled, W: Way<F>, const G: usize, const ROWS: usize>(args: &MatmulArgs, first: usize) -> usize {
+unsafe fn strip<F: Tiled, W: Way<F>, const G: usize, const ROWS: usize>(
+    args: &MatmulArgs,
+    first: usize,
+    unit: usize,
+    tiles: &mut [W::Tile; G],
+) -> usize {
     let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
     let rows: [Rows<F>; G] = from_fn(|g| Rows::new(&weights[8 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
+    let end = ((unit + 1) * per_unit).min(per_row);
+    if args.tokens > FEW_TOKENS {
+        // Rows side by side are too many streams for the prefetcher of the CPU.
+        weights.chunks_exact(per_row).for_each(|row| fetch(row[end..].as_ptr(), per_unit.min(per_row - end)));
+    } else {
+        // The next strip stands in one run.
+        let (units, next) = (args.depth.div_ceil(BLOCK), weights.as_ptr_range().end);
+        let part = |unit: usize| unit * weights.len() / units;
+        fetch(next.wrapping_add(part(unit)), part(unit + 1) - part(unit));
+    }
+    for (rows, tile) in rows.iter().zip(&mut *tiles) {
+        // SAFETY: the level is there.
+        unsafe { W::fill(*rows, unit * per_unit..end, tile) };
+    }
     let out = Columns::<ROWS>::new(args, first);
-    let units = args.depth.div_ceil(BLOCK);
-
-    // SAFETY: the level is there.
-    let mut tiles: [W::Tile; G] = from_fn(|_| unsafe { W::Tile::new() });
-    for unit in 0..units {
-        fetch_next(weights, unit, units);
-        for (rows, tile) in rows.iter().zip(&mut tiles) {
-            // SAFETY: the level is there.
-            unsafe { W::fill(*rows, unit * per_unit..((unit + 1) * per_unit).min(per_row), tile) };
-        }
-        let (mut token, place) = (0, (unit, unit + 1 == units));
-        while token < args.tokens {
-            let acts = (acts.run(token, unit), args.pairs.map_or(&[][..], |pairs| pairs.run(token, unit)));
-            // SAFETY: the caller's promise.
-            token += unsafe {
-                match args.tokens - token {
-                    4.. if W::Tile::TOKENS == 4 => step::<W::Tile, G, 4, ROWS>(&tiles, acts, place, token, precision, &out),
-                    3.. => step::<W::Tile, G, 3, ROWS>(&tiles, acts, place, token, precision, &out),
-                    2 => step::<W::Tile, G, 2, ROWS>(&tiles, acts, place, token, precision, &out),
-                    _ => step::<W::Tile, G, 1, ROWS>(&tiles, acts, place, token, precision, &out),
-                }
-            };
-        }
+    let (mut token, place) = (0, (unit, end == per_row));
+    while token < args.tokens {
+        let acts = (acts.run(token, unit), args.pairs.map_or(&[][..], |pairs| pairs.run(token, unit)));
+        // SAFETY: the caller's promise.
+        token += unsafe {
+            match args.tokens - token {
+                4.. if W::Tile::TOKENS == 4 => step::<W::Tile, G, 4, ROWS>(tiles, acts, place, token, precision, &out),
+                3.. => step::<W::Tile, G, 3, ROWS>(tiles, acts, place, token, precision, &out),
+                2 => step::<W::Tile, G, 2, ROWS>(tiles, acts, place, token, precision, &out),
+                _ => step::<W::Tile, G, 1, ROWS>(tiles, acts, place, token, precision, &out),
+            }
+        };
     }
     ROWS
 }
@@ -213,14 +230,12 @@ impl<const ROWS: usize> Columns<ROWS> {
     }
 }
 
-/// Fetches the `part`-th of `parts` of the bytes that follow these. Rows side by side are too many streams for the
-/// prefetcher of the CPU, but those of the next strip stand in one run.
+/// Fetches so many blocks.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn fetch_next<B>(strip: &[B], part: usize, parts: usize) {
-    let (len, next) = (size_of_val(strip), strip.as_ptr_range().end.cast::<i8>());
-    for line in (part * len / parts / 64)..((part + 1) * len / parts / 64) {
-        _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64 * line));
+fn fetch<B>(from: *const B, blocks: usize) {
+    for at in (0..blocks * size_of::<B>()).step_by(64) {
+        _mm_prefetch::<_MM_HINT_T1>(from.cast::<i8>().wrapping_add(at));
     }
 }
 
