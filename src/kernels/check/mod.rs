@@ -84,7 +84,7 @@ fn levels_replace_every_entry() {
             ($($entry:ident)*) => { $(assert!(!fn_addr_eq(kernels.$entry, lower.$entry), "{level}: {}", stringify!($entry));)* };
         }
         if rows && !tiles {
-            replaced! { rms_norm layer_norm rope swiglu activate gate softcap add add_scaled multiply_add scale merge normalize recur scan }
+            replaced! { pair rms_norm layer_norm rope swiglu activate gate softcap add add_scaled multiply_add scale merge normalize recur scan }
         }
         if (rows || first) && !tiles {
             replaced! { quantize narrow attend_f16 attend_f32 attend_adjusted_f16 attend_adjusted_f32 }

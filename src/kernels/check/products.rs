@@ -203,6 +203,29 @@ fn products_run_on_tiles() {
     }
 }
 
+/// A matrix without rows has no product, of one token or of many.
+#[test]
+fn products_of_no_rows() {
+    let mut random = Random::new(15);
+    let (scalar, levels) = levels();
+    for kernels in iter::once(scalar).chain(levels) {
+        for tokens in [1, 3, 18] {
+            let x = random.normals(512 * tokens);
+            let blocks = quantized(&kernels, &x, 512, Precision::High);
+            for dtype in products(&kernels) {
+                let float = dtype.block_len() == 1;
+                let input = if float { Input::Float(&x) } else { Input::Quantized(Batch::new(&blocks, tokens), Precision::High) };
+                let pairs = paired(&kernels, &blocks, 1);
+                for pairs in [&[][..], &pairs[..if float { 0 } else { pairs.len() }]] {
+                    // `compute` sees to it that nothing is written.
+                    let product = Product::random(&mut random, dtype, 0, 512, tokens);
+                    assert!(product.compute(&kernels, input, pairs).is_empty(), "{} {dtype}", kernels.level);
+                }
+            }
+        }
+    }
+}
+
 /// Pairs are what decides a product where they may, and nothing where they may not.
 #[test]
 fn products_run_by_pairs() {

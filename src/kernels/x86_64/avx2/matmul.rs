@@ -47,7 +47,7 @@ unsafe fn all_rows<F: Tiled, W: Way<F>>(args: &MatmulArgs) {
     // SAFETY: the level is there.
     let mut pair = unsafe { [W::Tile::new(), W::Tile::new()] };
     // Of many tokens, activations are read from far once for all rows; for few, weights are read in the order in which they stand.
-    let together = if args.tokens > FEW_TOKENS { args.rows } else { 16 };
+    let together = if args.tokens > FEW_TOKENS { args.rows.max(16) } else { 16 };
     for first in (0..args.rows).step_by(together) {
         for unit in 0..args.depth.div_ceil(BLOCK) {
             let (mut row, end) = (first, args.rows.min(first + together));
