@@ -559,9 +559,12 @@ void chord_model_options_free(chord_model_options *options);
 /**
  * Threads that share the work of the model's sessions, the calling one included. Results do not depend on it.
  *
- * threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota).
+ * threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota). Threads beyond the budget
+ * sleep, except where work waits longer for weights than memory would make it.
  */
-chord_status chord_model_options_set_threads(chord_model_options *options, uint32_t threads, chord_error **err);
+chord_status chord_model_options_set_threads(chord_model_options *options,
+                                             uint32_t threads,
+                                             chord_error **err);
 
 /**
  * Forces an instruction-set level. Results do not depend on it.

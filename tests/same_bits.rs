@@ -8,6 +8,7 @@ use chord::kernels::Kernels;
 use chord::model::{Model, ModelOptions};
 use chord::quant::{INTERLEAVED_ROWS, Layout, Precision};
 use chord::session::{Event, Session, SessionOptions};
+use chord::threads::{Pool, Staff};
 use common::kinds::{KINDS, WINDOW};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,13 @@ fn open(path: &Path, level: Level, threads: usize, precision: Precision) -> Arc<
     let mut options = ModelOptions::default();
     options.set_cpu_level(level.name()).unwrap();
     options.set_threads(threads).unwrap();
+    // A model uses no more threads than there are cores, unless its host brings them.
+    if threads > cpu::cpu_budget() {
+        let host = Pool::on(threads, threads, &Staff::default()).unwrap();
+        options.set_runner(Some(Arc::new(move |help, count| {
+            host.run(0..count, &|| false, &|_, _| help.help());
+        })));
+    }
     options.set_precision(precision);
     Model::open(path, &options).unwrap()
 }

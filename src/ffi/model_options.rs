@@ -115,7 +115,8 @@ pub unsafe extern "C" fn chord_model_options_free(options: *mut chord_model_opti
 
 /// Threads that share the work of the model's sessions, the calling one included. Results do not depend on it.
 ///
-/// threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota).
+/// threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota). Threads beyond the budget
+/// sleep, except where work waits longer for weights than memory would make it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_model_options_set_threads(
     options: *mut chord_model_options,

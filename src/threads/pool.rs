@@ -2,6 +2,7 @@
 
 use super::fork::Process;
 use super::thread::{Parking, Thread, set_priority};
+use crate::cpu;
 use crate::error::{Error, Result};
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -14,6 +15,10 @@ use std::time::{Duration, Instant};
 /// How long a thread spins before it parks: longer than the serial code between two regions, shorter than a time slice.
 const SPIN: Duration = Duration::from_micros(50);
 
+/// How long a unit may take before threads are called for which there is no core: longer than one of decode takes whose
+/// weights come from memory, shorter than one that waits for storage.
+const WAIT: Duration = Duration::from_millis(1);
+
 /// Keeps what several cores write on cache lines of their own (two, because of adjacent-line prefetch).
 #[repr(align(128))]
 struct Padded<T>(T);
@@ -24,10 +29,12 @@ type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 /// Whether a region ends before its units do.
 type Stop<'a> = dyn Fn() -> bool + Sync + 'a;
 
-/// The state word of a pool: an epoch that changes with every region, whether the region may still be entered, and how
-/// many workers are inside. One word, because entering must be atomic with the check that the region is open.
+/// The state word of a pool: an epoch that changes with every region, whether the region may still be entered, whether
+/// workers without a core of their own shall, and how many workers are inside. One word, because entering must be atomic
+/// with the check that the region is open.
 const OPEN: u64 = 1 << 31;
-const INSIDE: u64 = OPEN - 1;
+const ALL: u64 = 1 << 30;
+const INSIDE: u64 = ALL - 1;
 const EPOCH: u64 = 1 << 32;
 
 struct Region {
@@ -101,6 +108,15 @@ struct Worker {
     bed: Arc<Bed>,
 }
 
+impl Worker {
+    /// Wakes it, if it sleeps.
+    fn wake(&self) {
+        if self.bed.parked.load(Ordering::SeqCst) {
+            self.bed.parking.unpark();
+        }
+    }
+}
+
 /// Where a worker sleeps.
 #[derive(Default)]
 struct Bed {
@@ -116,6 +132,9 @@ pub struct Pool {
     /// Who works in place of workers.
     host: Option<(Runner, Help)>,
     threads: usize,
+    /// Threads that work at the same time, unless units wait: more than the process has cores would take turns on them, and
+    /// every region would end when the last had its turn.
+    at_once: usize,
     /// Held by the caller of a region: regions of different sessions take turns.
     turn: Mutex<()>,
     /// Whose threads these are.
@@ -136,6 +155,14 @@ impl Pool {
     /// # Errors
     /// As [`Pool::new`].
     pub fn with(threads: usize, staff: &Staff) -> Result<Pool> {
+        Pool::on(cpu::cpu_budget(), threads, staff)
+    }
+
+    /// The same, but as if the process had so many cores.
+    ///
+    /// # Errors
+    /// As [`Pool::new`].
+    pub fn on(cores: usize, threads: usize, staff: &Staff) -> Result<Pool> {
         if threads == 0 {
             return Err(Error::InvalidArgument("a pool needs at least one thread".into()));
         }
@@ -156,14 +183,16 @@ impl Pool {
             Staff::Own { priority } => (None, threads, *priority),
             Staff::Host(runner) => (Some((Arc::clone(runner), Help { shared: Arc::clone(&shared), threads })), 1, None),
         };
-        let mut pool = Pool { shared, workers: Vec::new(), host, threads, turn: Mutex::new(()), process: Process::this()? };
+        let at_once = threads.min(cores);
+        let (turn, process) = (Mutex::new(()), Process::this()?);
+        let mut pool = Pool { shared, workers: Vec::new(), host, threads, at_once, turn, process };
         pool.workers.try_reserve_exact(own - 1).map_err(|_| Error::OutOfMemory)?;
         for index in 1..own {
             let (shared, bed) = (Arc::clone(&pool.shared), Arc::new(Bed::default()));
             let worker_bed = Arc::clone(&bed);
             let work = move || {
                 priority.into_iter().for_each(set_priority);
-                shared.work(index, &worker_bed);
+                shared.work(index, &worker_bed, if index < at_once { 0 } else { ALL });
             };
             let thread = Thread::spawn(&format!("chord-{index}"), work)?;
             pool.workers.push(Worker { thread: Some(thread), bed });
@@ -215,12 +244,25 @@ impl Pool {
         // Sequentially consistent, as the `parked` flags are: either a worker sees the new epoch before it parks, or the
         // caller sees its flag.
         shared.state.0.store((state & !(EPOCH - 1)).wrapping_add(EPOCH) | OPEN, Ordering::SeqCst);
-        for worker in self.workers.iter().take(units.len() - 1) {
-            if worker.bed.parked.load(Ordering::SeqCst) {
-                worker.bed.parking.unpark();
+        let workers = &self.workers[..self.workers.len().min(units.len() - 1)];
+        let (first, rest) = workers.split_at(workers.len().min(self.at_once - 1));
+        first.iter().for_each(Worker::wake);
+        let take = || {
+            if !rest.is_empty() {
+                loop {
+                    let began = Instant::now();
+                    if !shared.take_unit(0, units.end, stop, task) {
+                        return;
+                    }
+                    if began.elapsed() > WAIT {
+                        break;
+                    }
+                }
+                shared.state.0.fetch_or(ALL, Ordering::SeqCst);
+                rest.iter().for_each(Worker::wake);
             }
-        }
-        let take = || shared.take_units(0, units.end, stop, task);
+            shared.take_units(0, units.end, stop, task);
+        };
         let mut outcome = catch_unwind(AssertUnwindSafe(|| match &self.host {
             None => take(),
             Some((runner, help)) => runner(help, self.threads.min(units.len())),
@@ -228,7 +270,7 @@ impl Pool {
         if outcome.is_err() {
             shared.next.0.store(units.end, Ordering::Relaxed);
         }
-        shared.state.0.fetch_and(!OPEN, Ordering::AcqRel);
+        shared.state.0.fetch_and(!(OPEN | ALL), Ordering::AcqRel);
         let began = Instant::now();
         while shared.state.0.load(Ordering::Acquire) & INSIDE != 0 {
             if began.elapsed() < SPIN { spin() } else { shared.caller.park(Some(Duration::from_millis(1))) }
@@ -264,10 +306,10 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    /// The life of a worker.
-    fn work(&self, index: usize, bed: &Bed) {
+    /// The life of a worker that comes to regions with these bits in their state.
+    fn work(&self, index: usize, bed: &Bed, call: u64) {
         let mut seen = 0;
-        while let Some(state) = self.wait(seen, bed) {
+        while let Some(state) = self.wait(seen, bed, call) {
             seen = state / EPOCH;
             if self.enter(seen) {
                 self.work_inside(Some(index));
@@ -294,15 +336,15 @@ impl Shared {
         }
     }
 
-    /// Waits for a region after the epoch `seen`; `None` when the pool ends.
-    fn wait(&self, seen: u64, bed: &Bed) -> Option<u64> {
+    /// Waits for a region after the epoch `seen` with the bits of `call`; `None` when the pool ends.
+    fn wait(&self, seen: u64, bed: &Bed, call: u64) -> Option<u64> {
         let began = Instant::now();
         loop {
             let state = self.state.0.load(Ordering::SeqCst);
             if self.stop.load(Ordering::SeqCst) {
                 return None;
             }
-            if state / EPOCH != seen {
+            if state / EPOCH != seen && state & call == call {
                 bed.parked.store(false, Ordering::Relaxed);
                 return Some(state);
             }
@@ -325,16 +367,17 @@ impl Shared {
     }
 
     fn take_units(&self, thread: usize, end: usize, stop: &Stop, task: &Task) {
-        loop {
-            let unit = self.next.0.fetch_add(1, Ordering::Relaxed);
-            if unit >= end {
-                return;
-            }
-            task(thread, unit);
-            if stop() {
-                return;
-            }
+        while self.take_unit(thread, end, stop, task) {}
+    }
+
+    /// Returns whether to go on.
+    fn take_unit(&self, thread: usize, end: usize, stop: &Stop, task: &Task) -> bool {
+        let unit = self.next.0.fetch_add(1, Ordering::Relaxed);
+        if unit >= end {
+            return false;
         }
+        task(thread, unit);
+        !stop()
     }
 }
 
@@ -351,10 +394,15 @@ mod tests {
 
     const NEVER: &Stop = &|| false;
 
+    /// A pool whose threads all work at the same time, whatever the machine.
+    fn pool(threads: usize) -> Pool {
+        Pool::on(threads, threads, &Staff::default()).unwrap()
+    }
+
     #[test]
     fn every_unit_runs_once_at_any_thread_count() {
         for threads in [1, 2, 3, 8] {
-            let pool = Pool::new(threads).unwrap();
+            let pool = pool(threads);
             for units in [0, 1, 2, 7, 1000] {
                 let counts: Vec<_> = (0..units).map(|_| AtomicUsize::new(0)).collect();
                 pool.run(0..units, NEVER, &|thread, unit| {
@@ -368,7 +416,7 @@ mod tests {
 
     #[test]
     fn regions_of_several_callers_take_turns() {
-        let pool = Pool::new(3).unwrap();
+        let pool = pool(3);
         let total = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -386,7 +434,7 @@ mod tests {
 
     #[test]
     fn workers_do_work_and_wake_from_park() {
-        let pool = Pool::new(2).unwrap();
+        let pool = pool(2);
         for _ in 0..3 {
             thread::sleep(Duration::from_millis(5));
             let helped = AtomicBool::new(false);
@@ -401,6 +449,34 @@ mod tests {
                 }
             });
             assert!(helped.into_inner());
+        }
+    }
+
+    #[test]
+    fn more_threads_than_cores_work_only_where_units_wait() {
+        for (cores, threads) in [(1, 3), (2, 7)] {
+            let pool = Pool::on(cores, threads, &Staff::default()).unwrap();
+            // The caller may be kept from its core for so long that a unit seems to wait.
+            let crowded = (0..100).filter(|_| {
+                let others = AtomicBool::new(false);
+                pool.run(0..50, NEVER, &|thread, _| {
+                    others.fetch_or(thread >= cores, Ordering::Relaxed);
+                });
+                others.into_inner()
+            });
+            let crowded = crowded.count();
+            assert!(crowded < 20, "{threads} threads on {cores} cores: all of them in {crowded} of 100 regions");
+            let (came, wait) = (AtomicU64::new(0), AtomicBool::new(true));
+            // Units wait until every thread has had one: this ends only when all are woken.
+            pool.run(0..10_000, NEVER, &|thread, _| {
+                came.fetch_or(1 << thread, Ordering::Relaxed);
+                if came.load(Ordering::Relaxed) == (1 << threads) - 1 {
+                    wait.store(false, Ordering::Relaxed);
+                } else if wait.load(Ordering::Relaxed) {
+                    thread::sleep(2 * WAIT);
+                }
+            });
+            assert!(!wait.into_inner(), "{threads} threads on {cores} cores: {:b}", came.into_inner());
         }
     }
 
@@ -438,7 +514,7 @@ mod tests {
     #[test]
     fn a_stopped_region_says_where_to_go_on() {
         for threads in [1, 2, 5] {
-            let pool = Pool::new(threads).unwrap();
+            let pool = pool(threads);
             let counts: Vec<_> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
             let ran = AtomicUsize::new(0);
             let (mut next, mut rounds) = (0, 0);
@@ -459,7 +535,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_a_unit_reaches_the_caller_and_the_pool_lives_on() {
-        let pool = Pool::new(3).unwrap();
+        let pool = pool(3);
         for bad in [0, 5, 99] {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 pool.run(0..100, NEVER, &|_, unit| {
