@@ -30,6 +30,15 @@ impl<'a, B, const LANES: usize, const INTERLEAVED: bool> Rows<'a, B, LANES, INTE
         let fours = [0, 1, 2, 3].map(|i| opaque(first.wrapping_add(4 * i * stride) as usize) as *const u8);
         Column { fours, strides: [0, stride, 2 * stride, opaque(3 * stride)], blocks: PhantomData }
     }
+
+    /// The N blocks of every row from number `index` on, if rows are not interleaved.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub fn columns<const N: usize>(&self, index: usize) -> Option<Column<'a, [B; N], LANES>> {
+        assert!(index + N - 1 + (LANES - 1) * self.stride < self.blocks.len());
+        let Column { fours, strides, .. } = self.column(index);
+        (!INTERLEAVED).then_some(Column { fours, strides, blocks: PhantomData })
+    }
 }
 
 /// One block of each row. All are there: only `Rows` makes columns.
@@ -86,6 +95,16 @@ pub(super) fn opaque(mut number: usize) -> usize {
     // SAFETY: there is no instruction.
     unsafe { asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
     number
+}
+
+/// The value itself, but the compiler does not know. It would get what it has just written from registers by shuffles, where an
+/// instruction can read it from memory.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(super) fn in_memory<T>(value: &T) -> &T {
+    let address = opaque(std::ptr::from_ref(value).expose_provenance());
+    // SAFETY: it is the same reference.
+    unsafe { &*std::ptr::with_exposed_provenance(address) }
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]

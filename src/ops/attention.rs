@@ -245,7 +245,7 @@ pub fn attention<T: KvElement>(machine: Machine, args: AttentionArgs<T>, scratch
     };
 
     // Few tiles and a long context: the blocks are the units, and their states are folded afterwards in ascending order.
-    if tokens == 1 && blocks(0, 1).len() > 1 && (kv_heads < 4 * machine.pool.threads() || deep(seen)) {
+    if tokens == 1 && blocks(0, 1).len() > 1 && (kv_heads < 4 * machine.pool.at_once() || deep(seen)) {
         let seen = blocks(0, 1);
         let blocks = seen.len();
         let per_state = group * (value_dim + 2);

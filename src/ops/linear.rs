@@ -205,7 +205,7 @@ impl Cut {
     pub(super) fn new(machine: Machine, rows: usize, row_bytes: usize, tokens: usize) -> Cut {
         let small = machine.pace.small_units();
         // Every thread shall find some.
-        let fair = rows / (4 * machine.pool.threads());
+        let fair = rows / (4 * machine.pool.at_once());
         if tokens > FEW_TOKENS {
             let fair = fair.max(2 * ROW_STEP).next_multiple_of(ROW_STEP);
             return Cut {
@@ -217,7 +217,7 @@ impl Cut {
         }
         // Memory is read fastest in long runs, and kernels fetch ahead what they will work on next: large units first.
         let least = fair.min(machine.tiling.unit_bytes / row_bytes.max(1)).next_multiple_of(ROW_STEP).max(ROW_STEP);
-        Cut { rows, least, most: usize::MAX, share: (!small).then_some(2 * machine.pool.threads()) }
+        Cut { rows, least, most: usize::MAX, share: (!small).then_some(2 * machine.pool.at_once()) }
     }
 
     /// The same with so many rows at most in a unit, but with one step of them.

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 /// How long a thread spins before it parks: longer than the serial code between two regions, shorter than a time slice.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// How long a unit may take before threads are called for which there is no core: longer than one of decode takes whose
-/// weights come from memory, shorter than one that waits for storage.
-const WAIT: Duration = Duration::from_millis(1);
+/// How long a unit may take before threads are called for which there is no core: longer than computing takes that is
+/// vectorized, shorter than waiting for a slow storage.
+const WAIT: Duration = Duration::from_millis(5);
 
 /// Keeps what several cores write on cache lines of their own (two, because of adjacent-line prefetch).
 #[repr(align(128))]
@@ -132,8 +132,8 @@ pub struct Pool {
     /// Who works in place of workers.
     host: Option<(Runner, Help)>,
     threads: usize,
-    /// Threads that work at the same time, unless units wait: more than the process has cores would take turns on them, and
-    /// every region would end when the last had its turn.
+    /// More threads of ours than the process has cores would take turns on them, and every region would end when the last had
+    /// its turn.
     at_once: usize,
     /// Held by the caller of a region: regions of different sessions take turns.
     turn: Mutex<()>,
@@ -183,7 +183,7 @@ impl Pool {
             Staff::Own { priority } => (None, threads, *priority),
             Staff::Host(runner) => (Some((Arc::clone(runner), Help { shared: Arc::clone(&shared), threads })), 1, None),
         };
-        let at_once = threads.min(cores);
+        let at_once = if host.is_some() { threads } else { threads.min(cores) };
         let (turn, process) = (Mutex::new(()), Process::this()?);
         let mut pool = Pool { shared, workers: Vec::new(), host, threads, at_once, turn, process };
         pool.workers.try_reserve_exact(own - 1).map_err(|_| Error::OutOfMemory)?;
@@ -208,6 +208,12 @@ impl Pool {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// How many of them work at the same time, unless units wait.
+    #[must_use]
+    pub fn at_once(&self) -> usize {
+        self.at_once
     }
 
     /// Runs `task(thread, unit)` for the units of the range in any order, on any thread, each once. A thread that has run a
@@ -270,7 +276,7 @@ impl Pool {
         if outcome.is_err() {
             shared.next.0.store(units.end, Ordering::Relaxed);
         }
-        shared.state.0.fetch_and(!(OPEN | ALL), Ordering::AcqRel);
+        shared.state.0.fetch_and(!OPEN, Ordering::AcqRel);
         let began = Instant::now();
         while shared.state.0.load(Ordering::Acquire) & INSIDE != 0 {
             if began.elapsed() < SPIN { spin() } else { shared.caller.park(Some(Duration::from_millis(1))) }
@@ -454,29 +460,36 @@ mod tests {
 
     #[test]
     fn more_threads_than_cores_work_only_where_units_wait() {
+        let busy = || {
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(20) {}
+        };
         for (cores, threads) in [(1, 3), (2, 7)] {
             let pool = Pool::on(cores, threads, &Staff::default()).unwrap();
-            // The caller may be kept from its core for so long that a unit seems to wait.
-            let crowded = (0..100).filter(|_| {
-                let others = AtomicBool::new(false);
-                pool.run(0..50, NEVER, &|thread, _| {
-                    others.fetch_or(thread >= cores, Ordering::Relaxed);
-                });
-                others.into_inner()
-            });
-            let crowded = crowded.count();
-            assert!(crowded < 20, "{threads} threads on {cores} cores: all of them in {crowded} of 100 regions");
             let (came, wait) = (AtomicU64::new(0), AtomicBool::new(true));
             // Units wait until every thread has had one: this ends only when all are woken.
-            pool.run(0..10_000, NEVER, &|thread, _| {
+            pool.run(0..1000, NEVER, &|thread, _| {
                 came.fetch_or(1 << thread, Ordering::Relaxed);
                 if came.load(Ordering::Relaxed) == (1 << threads) - 1 {
                     wait.store(false, Ordering::Relaxed);
                 } else if wait.load(Ordering::Relaxed) {
                     thread::sleep(2 * WAIT);
                 }
+                busy();
             });
             assert!(!wait.into_inner(), "{threads} threads on {cores} cores: {:b}", came.into_inner());
+            // They stay away again, though they may still be awake. But the caller may be kept from its core for so long that a
+            // unit seems to wait.
+            let crowded = (0..100).filter(|_| {
+                let others = AtomicBool::new(false);
+                pool.run(0..50, NEVER, &|thread, _| {
+                    others.fetch_or(thread >= cores, Ordering::Relaxed);
+                    busy();
+                });
+                others.into_inner()
+            });
+            let crowded = crowded.count();
+            assert!(crowded < 20, "{threads} threads on {cores} cores: all of them in {crowded} of 100 regions");
         }
     }
 

@@ -22,6 +22,12 @@ impl<'a, B, const I: bool> Rows<'a, B, I> {
     pub fn column(&self, index: usize) -> Column<'a, B, I> {
         Column { blocks: self.rows.column(index), next: self.next.map(|next| next.wrapping_add(index * 16 * size_of::<B>())) }
     }
+
+    /// The N blocks of every row from number `index` on, if rows are not interleaved. Nothing is fetched ahead.
+    #[inline]
+    pub fn columns<const N: usize>(&self, index: usize) -> Option<Column<'a, [B; N], false>> {
+        self.rows.columns(index).map(|blocks| Column { blocks, next: None })
+    }
 }
 
 /// One block from each of sixteen rows.

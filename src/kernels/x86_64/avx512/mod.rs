@@ -12,6 +12,7 @@ mod elementwise;
 pub(super) mod lanes;
 pub(super) mod matmul;
 mod matvec;
+mod nibbles;
 mod pair;
 mod pair_step;
 mod pair_tile;

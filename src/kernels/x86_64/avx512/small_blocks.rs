@@ -1,8 +1,9 @@
 //! Unpacking of blocks of 32 weights.
 
 use super::lanes::{Column, Run, all_bits, biased, byte, f16, high_f16, low_f16, turn};
+use super::nibbles::{self, Nibbles};
 use super::small_tile::{Numbers, SmallFormat};
-use crate::quant::{CODEBOOK, E2M1, IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+use crate::quant::{ActBlock, CODEBOOK, E2M1, IQ4_NL, MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
 use std::arch::x86_64::*;
 use std::mem::offset_of;
 
@@ -12,7 +13,23 @@ impl SmallFormat for Q4_0 {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn numbers<const I: bool>(column: &Column<Q4_0, I>) -> Numbers {
-        Numbers::scaled(halves(column, offset_of!(Q4_0, qs)), f16(column, 0))
+        nibbles::numbers(column)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn multiply_eight<const H: usize>(column: &Column<[Q4_0; 8], false>, act: &ActBlock, acc: &mut __m512) -> bool {
+        // SAFETY: the level is there.
+        unsafe { nibbles::multiply::<Q4_0, H>(column, act, acc) };
+        true
+    }
+}
+
+impl Nibbles for Q4_0 {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn weights(run: Run) -> [Run; 2] {
+        halves(run)
     }
 }
 
@@ -22,7 +39,7 @@ impl SmallFormat for Q4_1 {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn numbers<const I: bool>(column: &Column<Q4_1, I>) -> Numbers {
-        Numbers::new(halves(column, offset_of!(Q4_1, qs)), turn(column, 0)[0])
+        Numbers::new(halves(turn(column, offset_of!(Q4_1, qs))), turn(column, 0)[0])
     }
 }
 
@@ -35,7 +52,7 @@ impl SmallFormat for Q5_0 {
         // d stands in two bytes, so the fifth bits of a row share two lanes.
         let [head, next, ..] = turn(column, 0);
         let fifth = _mm512_or_si512(_mm512_srli_epi32::<16>(head), _mm512_slli_epi32::<16>(next));
-        Numbers::new(with_fifth(fifth, halves(column, offset_of!(Q5_0, qs))), head)
+        Numbers::new(with_fifth(fifth, halves(turn(column, offset_of!(Q5_0, qs)))), head)
     }
 }
 
@@ -46,7 +63,7 @@ impl SmallFormat for Q5_1 {
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn numbers<const I: bool>(column: &Column<Q5_1, I>) -> Numbers {
         let [head, fifth, ..] = turn(column, 0);
-        Numbers::new(with_fifth(fifth, halves(column, offset_of!(Q5_1, qs))), head)
+        Numbers::new(with_fifth(fifth, halves(turn(column, offset_of!(Q5_1, qs)))), head)
     }
 }
 
@@ -67,7 +84,23 @@ impl SmallFormat for IQ4_NL {
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
     unsafe fn numbers<const I: bool>(column: &Column<IQ4_NL, I>) -> Numbers {
-        Numbers::scaled(halves(column, offset_of!(IQ4_NL, qs)).map(|run| levels(&CODEBOOK, run)), f16(column, 0))
+        nibbles::numbers(column)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn multiply_eight<const H: usize>(column: &Column<[IQ4_NL; 8], false>, act: &ActBlock, acc: &mut __m512) -> bool {
+        // SAFETY: the level is there.
+        unsafe { nibbles::multiply::<IQ4_NL, H>(column, act, acc) };
+        true
+    }
+}
+
+impl Nibbles for IQ4_NL {
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn weights(run: Run) -> [Run; 2] {
+        halves(run).map(|run| levels(&CODEBOOK, run))
     }
 }
 
@@ -81,7 +114,7 @@ impl SmallFormat for MXFP4 {
         let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
         let is_subnormal = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
         let scale = _mm512_mask_sllv_epi32(normal, is_subnormal, _mm512_set1_epi32(0x0020_0000), e);
-        let weights = halves(column, offset_of!(MXFP4, qs)).map(|run| levels(&E2M1, run));
+        let weights = halves(turn(column, offset_of!(MXFP4, qs))).map(|run| levels(&E2M1, run));
         Numbers::scaled(weights, _mm512_castsi512_ps(scale))
     }
 }
@@ -90,7 +123,7 @@ impl Numbers {
     /// Of a format without offset.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn scaled(weights: [Run; 2], scale: __m512) -> Numbers {
+    pub(super) fn scaled(weights: [Run; 2], scale: __m512) -> Numbers {
         Numbers { weights, scale, min: _mm512_setzero_ps() }
     }
 
@@ -103,12 +136,11 @@ impl Numbers {
     }
 }
 
-/// The 4-bit numbers at `offset`: low halves, then high halves.
+/// The 4-bit numbers of a run: low halves, then high halves.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn halves<B, const I: bool>(column: &Column<B, I>, offset: usize) -> [Run; 2] {
-    let q = turn(column, offset);
-    [all_bits(q, 0, 15), all_bits(q, 4, 15)]
+fn halves(run: Run) -> [Run; 2] {
+    [all_bits(run, 0, 15), all_bits(run, 4, 15)]
 }
 
 /// Adds the fifth bits of 5-bit numbers: bit i of a lane belongs to weight i of the row.

@@ -2,6 +2,7 @@
 
 use super::lanes::{Column, Rows, Run, broadcast};
 use super::tile::{Acts, PerOutput, Tile, add_products, half_sums, zero};
+use crate::kernels::rows::in_memory;
 use crate::quant::{ActBlock, BLOCK, Format};
 use std::arch::x86_64::*;
 use std::array::from_fn;
@@ -18,6 +19,16 @@ pub(in crate::kernels::x86_64) trait SmallFormat: Format {
     /// # Safety
     /// The CPU has the level.
     unsafe fn numbers<const I: bool>(column: &Column<Self, I>) -> Numbers;
+
+    /// Adds the products of a token with eight blocks, if that is faster for all of them than for one after the other. Returns whether
+    /// it is.
+    ///
+    /// # Safety
+    /// The CPU has the level.
+    #[inline]
+    unsafe fn multiply_eight<const H: usize>(_: &Column<[Self; 8], false>, _: &ActBlock, _: &mut __m512) -> bool {
+        false
+    }
 }
 
 /// Sixteen unpacked blocks.
@@ -64,9 +75,10 @@ impl<F: SmallFormat> Tile<F> for Small<F> {
         acc: &mut PerOutput<__m512, G, T>,
     ) {
         let acts = &acts.blocks();
-        let sums = acts.map(|act| sums_of_32::<H>(act));
+        let sums = acts.map(|act| of_acts::<F, H>(act));
+        let sums = in_memory(&sums);
         for part in 0..tiles[0].count {
-            add::<F, G, T, H>(tiles.each_ref().map(|tile| &tile.blocks[part]), acts, &sums, part, acc);
+            add::<F, G, T, H>(tiles.each_ref().map(|tile| &tile.blocks[part]), acts, sums, part, acc);
         }
     }
 
@@ -79,22 +91,29 @@ impl<F: SmallFormat> Tile<F> for Small<F> {
         acts: &[&ActBlock; T],
         acc: &mut PerOutput<__m512, 1, T>,
     ) {
-        let sums = acts.map(|act| sums_of_32::<H>(act));
+        if let ([act], true) = (&acts[..], blocks.len() == 8) {
+            // SAFETY: the level is there.
+            if rows.columns(blocks.start).is_some_and(|column| unsafe { F::multiply_eight::<H>(&column, act, &mut acc[0][0]) }) {
+                return;
+            }
+        }
+        let sums = acts.map(|act| of_acts::<F, H>(act));
+        let sums = in_memory(&sums);
         for (part, block) in blocks.enumerate() {
             // SAFETY: the level is there.
             let numbers = unsafe { F::numbers(&rows.column(block)) };
-            add::<F, 1, T, H>([&numbers], acts, &sums, part, acc);
+            add::<F, 1, T, H>([&numbers], acts, sums, part, acc);
         }
     }
 }
 
-/// Adds the products with the `part`-th 32 activations.
+/// Adds the products with the `part`-th 32 activations; `sums` are those of `of_acts`.
 ///
 /// The two halves of the activations need not stay apart here: H and L are below 2^24, so `fma(H, 256, L)` is the
 /// rounded `256 * H + L`, and that fits i32.
 #[inline]
 #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn add<F: SmallFormat, const G: usize, const T: usize, const H: usize>(
+pub(super) fn add<F: SmallFormat, const G: usize, const T: usize, const H: usize>(
     blocks: [&Numbers; G],
     acts: &[&ActBlock; T],
     sums: &[[i32; 8]; T],
@@ -102,24 +121,25 @@ fn add<F: SmallFormat, const G: usize, const T: usize, const H: usize>(
     acc: &mut PerOutput<__m512, G, T>,
 ) {
     let [mut totals, mut others] = [zero::<G, T, H>(); 2];
+    let sums: [__m512i; T] = from_fn(|t| broadcast(&sums[t], part));
+    if !F::MINS {
+        totals.iter_mut().for_each(|totals| totals.iter_mut().zip(sums).for_each(|(total, sum)| total[H - 1] = sum));
+    }
     for run in 0..2 {
         // With a single sum there is nothing else to do while products of the first run are added up.
         let totals = if G * T == 1 && run == 1 { &mut others } else { &mut totals };
         add_products(blocks.map(|block| &block.weights[run]), acts, 2 * part + run, totals);
     }
     for t in 0..T {
-        let (scale, sum) = (_mm512_set1_ps(acts[t].scale), broadcast(&sums[t], part));
+        let scale = _mm512_set1_ps(acts[t].scale);
         for g in 0..G {
             let halves = totals[g][t].into_iter().zip(others[g][t]).map(|(a, b)| _mm512_add_epi32(a, b));
             let total = halves.reduce(|high, low| _mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
-            let mut total = total.unwrap_or(_mm512_setzero_si512());
-            if F::OFFSET != 0 {
-                total = _mm512_sub_epi32(total, _mm512_set1_epi32(sums[t][part] * F::OFFSET));
-            }
+            let total = total.unwrap_or(_mm512_setzero_si512());
             let Numbers { scale: step, min, .. } = *blocks[g];
             acc[g][t] = match F::MINS {
-                true => finish::<true>(total, sum, step, min, scale, acc[g][t]),
-                false => finish::<false>(total, sum, step, min, scale, acc[g][t]),
+                true => finish::<true>(total, sums[t], step, min, scale, acc[g][t]),
+                false => finish::<false>(total, sums[t], step, min, scale, acc[g][t]),
             };
         }
     }
@@ -138,6 +158,15 @@ pub(in crate::kernels::x86_64) fn finish<const MINS: bool>(
 ) -> __m512 {
     let acc = _mm512_fmadd_ps(_mm512_mul_ps(scale, act_scale), _mm512_cvtepi32_ps(total), acc);
     if MINS { _mm512_fmadd_ps(_mm512_mul_ps(min, act_scale), _mm512_cvtepi32_ps(sum), acc) } else { acc }
+}
+
+/// What comes of the activations alone for each 32 of them: their sum for formats with minima; for others what sums of products
+/// begin with, which is what offsets of weights add with the opposite sign.
+#[inline]
+#[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn of_acts<F: SmallFormat, const H: usize>(act: &ActBlock) -> [i32; 8] {
+    let sums = sums_of_32::<H>(act);
+    if F::MINS { sums } else { sums.map(|sum| -F::OFFSET * sum) }
 }
 
 /// Sums of 32 activations.
