@@ -13,6 +13,7 @@ impl SuperFormat for Q4_K {
     const SUB: usize = 32;
     const OFFSET: i32 = 0;
     const SUB_MINS: usize = 8;
+    const NARROW: bool = 16 * 15 * 128 <= i16::MAX as i32;
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512dq,avx512vl,avx512vnni")]

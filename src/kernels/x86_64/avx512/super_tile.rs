@@ -21,6 +21,8 @@ pub(in crate::kernels::x86_64) trait SuperFormat: Format {
     const OFFSET: i32;
     /// Sub-minima.
     const SUB_MINS: usize = 0;
+    /// Whether sums of 16 products and sub-scales fit 16 bits, and these have no sign.
+    const NARROW: bool = false;
 
     /// Which 16 weights of the super-block a run of a quarter is. Runs 0 and 1 and runs 2 and 3 are neighbours, the first
     /// an even one, where a sub-scale is for more than 16 weights.
@@ -285,10 +287,16 @@ fn dot<F: SuperFormat, Q: Borrow<Quarter>, const G: usize, const T: usize, const
                     for t in 0..T {
                         for h in 0..H {
                             let [mut part, second] = parts.map(|part| part[g][t][h]);
+                            let total = &mut total[g][t][h];
+                            if apart == 2 && F::NARROW {
+                                // The high halves of sub-scales are zero.
+                                *total = _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(*total, part, scale), second, scale);
+                                continue;
+                            }
                             if apart == 2 {
                                 part = _mm512_add_epi32(part, second);
                             }
-                            total[g][t][h] = _mm512_add_epi32(total[g][t][h], _mm512_mullo_epi32(part, scale));
+                            *total = _mm512_add_epi32(*total, _mm512_mullo_epi32(part, scale));
                         }
                     }
                 }
