@@ -559,12 +559,11 @@ void chord_model_options_free(chord_model_options *options);
 /**
  * Threads that share the work of the model's sessions, the calling one included. Results do not depend on it.
  *
- * threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota). Threads beyond the budget
- * sleep, except where work waits longer for weights than memory would make it.
+ * threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota).
+ * Those beyond the budget take part only while single units of work take more than 5 milliseconds, as
+ * where weights come from slow storage.
  */
-chord_status chord_model_options_set_threads(chord_model_options *options,
-                                             uint32_t threads,
-                                             chord_error **err);
+chord_status chord_model_options_set_threads(chord_model_options *options, uint32_t threads, chord_error **err);
 
 /**
  * Forces an instruction-set level. Results do not depend on it.
@@ -599,10 +598,10 @@ chord_status chord_model_options_set_copy(chord_model_options *options,
                                           chord_error **err);
 
 /**
- * Copies the weights into huge pages of this process, in the order that its instruction set reads fastest, in the background,
- * tensor by tensor, while the file mapping serves: decoding gets faster, and the process takes as much memory as the
- * weights. Results do not change. Of no effect on a file that is copied as a whole. The default is false: weights stay in the
- * mapping, which processes share.
+ * Copies the weights into huge pages of this process, in the order that its instruction set works on, in the background,
+ * tensor by tensor, while the file mapping serves. Decoding computes less then; whether it is faster depends on how the
+ * machine reads memory. The process takes as much memory as the weights. Results do not change. Of no effect on a file
+ * that is copied as a whole. The default is false: weights stay in the mapping, which processes share.
  */
 chord_status chord_model_options_set_resident(chord_model_options *options,
                                               bool resident,

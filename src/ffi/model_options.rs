@@ -115,8 +115,9 @@ pub unsafe extern "C" fn chord_model_options_free(options: *mut chord_model_opti
 
 /// Threads that share the work of the model's sessions, the calling one included. Results do not depend on it.
 ///
-/// threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota). Threads beyond the budget
-/// sleep, except where work waits longer for weights than memory would make it.
+/// threads: 1 to 1024; 0, the default, is the CPU budget of the process (affinity and cgroup quota).
+/// Those beyond the budget take part only while single units of work take more than 5 milliseconds, as
+/// where weights come from slow storage.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_model_options_set_threads(
     options: *mut chord_model_options,
@@ -190,10 +191,10 @@ pub unsafe extern "C" fn chord_model_options_set_copy(
     })
 }
 
-/// Copies the weights into huge pages of this process, in the order that its instruction set reads fastest, in the background,
-/// tensor by tensor, while the file mapping serves: decoding gets faster, and the process takes as much memory as the
-/// weights. Results do not change. Of no effect on a file that is copied as a whole. The default is false: weights stay in the
-/// mapping, which processes share.
+/// Copies the weights into huge pages of this process, in the order that its instruction set works on, in the background,
+/// tensor by tensor, while the file mapping serves. Decoding computes less then; whether it is faster depends on how the
+/// machine reads memory. The process takes as much memory as the weights. Results do not change. Of no effect on a file
+/// that is copied as a whole. The default is false: weights stay in the mapping, which processes share.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chord_model_options_set_resident(
     options: *mut chord_model_options,
