@@ -243,8 +243,11 @@ fn products_run_by_pairs() {
             };
             pairs.iter_mut().for_each(|pair| pair.q[77] ^= 1 << 10);
             assert!(different(&pairs) > want.len() / 2, "{} {dtype}: without pairs", kernels.level);
-            pairs.iter_mut().for_each(|pair| pair.length = f32::INFINITY);
-            assert_same(&product.compute(&kernels, input, &pairs), &want, &format!("{} {dtype}", kernels.level));
+            // Activations in one piece always do for blocks of 32.
+            if dtype.block_len() == BLOCK {
+                pairs.iter_mut().for_each(|pair| pair.length = f32::INFINITY);
+                assert_same(&product.compute(&kernels, input, &pairs), &want, &format!("{} {dtype}", kernels.level));
+            }
             pairs.iter_mut().for_each(|pair| pair.scale *= 2.0);
             assert_eq!(different(&pairs), want.len(), "{} {dtype}: without the blocks of pairs", kernels.level);
             eprintln!("{} {dtype} by pairs", kernels.level);

@@ -55,6 +55,13 @@ pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
         Q4_K, matvec::quantized::<quant::Q4_K>;
         Q5_K, matvec::quantized::<quant::Q5_K>;
         Q3_K, matmul::quantized::<quant::Q3_K>;
+        Q4_0, matvec::quantized::<quant::Q4_0>;
+        Q4_1, matvec::quantized::<quant::Q4_1>;
+        Q5_0, matvec::quantized::<quant::Q5_0>;
+        Q5_1, matvec::quantized::<quant::Q5_1>;
+        Q8_0, matvec::quantized::<quant::Q8_0>;
+        IQ4_NL, matvec::quantized::<quant::IQ4_NL>;
+        MXFP4, matvec::quantized::<quant::MXFP4>;
     }
     kernels.matmul[Dtype::F32 as usize] = Some(matmul::float::<quant::F32>);
     kernels.matmul[Dtype::F16 as usize] = Some(matmul::float::<quant::F16>);

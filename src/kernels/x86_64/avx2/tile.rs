@@ -347,29 +347,44 @@ impl<const MINS: bool> Tile for Small<MINS> {
         let parts = &mut parts[..tiles[0].blocks];
         dot_words(tiles.each_ref().map(|tile| &tile.weights), &widened, parts);
         for (block, part) in parts.iter().enumerate() {
-            for t in 0..T {
-                let scale = _mm256_set1_ps(acts[t].scale);
-                let m = if MINS { _mm256_set1_ps(sum_of_32(acts[t], block, precision) as f32) } else { scale };
-                for g in 0..G {
-                    let (tile, acc) = (&tiles[g], &mut acc[g][t]);
-                    *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.d[block], scale), _mm256_cvtepi32_ps(part[g][t]), *acc);
-                    if MINS {
-                        *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.min[block], scale), m, *acc);
-                    }
+            let sums = acts.map(|act| match precision {
+                Precision::High => sum_of_32(&act.sums, block),
+                Precision::Fast => sum_of_32(act.half_sums(), block),
+            });
+            Self::add(tiles.each_ref(), block, part, acts.map(|act| act.scale), sums, acc);
+        }
+    }
+}
+
+impl<const MINS: bool> Small<MINS> {
+    /// Adds the products of a block, given the scales and the sums of the activations.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub fn add<const G: usize, const T: usize>(
+        tiles: [&Self; G],
+        block: usize,
+        products: &[[__m256i; T]; G],
+        scales: [f32; T],
+        sums: [i32; T],
+        acc: &mut [[__m256; T]; G],
+    ) {
+        for t in 0..T {
+            let (scale, sum) = (_mm256_set1_ps(scales[t]), _mm256_set1_ps(sums[t] as f32));
+            for g in 0..G {
+                let (tile, acc) = (tiles[g], &mut acc[g][t]);
+                *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.d[block], scale), _mm256_cvtepi32_ps(products[g][t]), *acc);
+                if MINS {
+                    *acc = _mm256_fmadd_ps(_mm256_mul_ps(tile.min[block], scale), sum, *acc);
                 }
             }
         }
     }
 }
 
-/// Sum of the `index`-th 32 activations.
+/// The sum of the `index`-th 32 activations from its digits.
 #[inline]
-fn sum_of_32(act: &ActBlock, index: usize, precision: Precision) -> i32 {
-    let sum = |sums: &[i16; BLOCK / 16]| i32::from(sums[2 * index]) + i32::from(sums[2 * index + 1]);
-    match precision {
-        Precision::High => 256 * sum(&act.hi_sum) + sum(&act.lo_sum),
-        Precision::Fast => sum(&act.hi_sum),
-    }
+pub(super) fn sum_of_32<const D: usize>(digits: &[[i8; BLOCK / 32]; D], index: usize) -> i32 {
+    digits.iter().fold(0, |sum, digits| 256 * sum + i32::from(digits[index]))
 }
 
 /// Activations of 16 bits. Dword v of `even` holds numbers `4 * v` and `4 * v + 2`, of `odd` the two after these.

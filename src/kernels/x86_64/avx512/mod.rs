@@ -30,6 +30,8 @@ use pair_tile::PairFormat;
 
 /// Replaces what this level improves.
 pub(in crate::kernels) fn overlay(kernels: &mut Kernels) {
+    // Those of the level below take activations in one piece.
+    kernels.paired = [0; Dtype::COUNT];
     macro_rules! products {
         ($($name:ident)*) => {
             $(kernels.matmul[Dtype::$name as usize] = Some(matmul::quantized::<quant::$name, false> as MatmulFn);
