@@ -78,7 +78,6 @@ unsafe fn strip<F: Tiled, W: Way<F>, const G: usize, const ROWS: usize>(
     unit: usize,
     tiles: &mut [W::Tile; G],
 ) -> usize {
-    let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
     let (per_row, per_unit) = (args.depth / F::DTYPE.block_len(), BLOCK / F::DTYPE.block_len());
     let weights = &blocks::<F>(args.weights)[first * per_row..][..ROWS * per_row];
     let rows: [Rows<F>; G] = from_fn(|g| Rows::new(&weights[8 * g * per_row..], if ROWS == 1 { 0 } else { per_row }));
@@ -96,25 +95,43 @@ unsafe fn strip<F: Tiled, W: Way<F>, const G: usize, const ROWS: usize>(
         // SAFETY: the level is there.
         unsafe { W::fill(*rows, unit * per_unit..end, tile) };
     }
-    let out = Columns::<ROWS>::new(args, first);
-    let (mut token, place) = (0, (unit, end == per_row));
-    while token < args.tokens {
-        let acts = (acts.run(token, unit), args.pairs.map_or(&[][..], |pairs| pairs.run(token, unit)));
-        // SAFETY: the caller's promise.
-        token += unsafe {
-            match args.tokens - token {
-                4.. if W::Tile::TOKENS == 4 => step::<W::Tile, G, 4, ROWS>(tiles, acts, place, token, precision, &out),
-                3.. => step::<W::Tile, G, 3, ROWS>(tiles, acts, place, token, precision, &out),
-                2 => step::<W::Tile, G, 2, ROWS>(tiles, acts, place, token, precision, &out),
-                _ => step::<W::Tile, G, 1, ROWS>(tiles, acts, place, token, precision, &out),
-            }
-        };
-    }
+    // SAFETY: the caller's promise.
+    unsafe { all_tokens::<W::Tile, G, ROWS>(tiles, args, first, (unit, end == per_row)) };
     ROWS
 }
 
-/// Adds the products of tiles with T tokens, from the given one on, to the sums: those of one block, given its number and whether it
-/// is the last one. Returns T.
+/// Adds the products of tiles, whose first row is given, with all tokens to the sums: those of one block, given its number and
+/// whether it is the last one.
+///
+/// # Safety
+/// As `quantized`.
+// Once for all formats that become such tiles.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn all_tokens<U: Tile, const G: usize, const ROWS: usize>(
+    tiles: &[U; G],
+    args: &MatmulArgs,
+    first: usize,
+    place: (usize, bool),
+) {
+    let Input::Quantized(acts, precision) = args.input else { unreachable!("the caller checks the input") };
+    let out = Columns::<ROWS>::new(args, first);
+    let mut token = 0;
+    while token < args.tokens {
+        let acts = (acts.run(token, place.0), args.pairs.map_or(&[][..], |pairs| pairs.run(token, place.0)));
+        // SAFETY: the caller's promise.
+        token += unsafe {
+            match args.tokens - token {
+                4.. if U::TOKENS == 4 => step::<U, G, 4, ROWS>(tiles, acts, place, token, precision, &out),
+                3.. => step::<U, G, 3, ROWS>(tiles, acts, place, token, precision, &out),
+                2 => step::<U, G, 2, ROWS>(tiles, acts, place, token, precision, &out),
+                _ => step::<U, G, 1, ROWS>(tiles, acts, place, token, precision, &out),
+            }
+        };
+    }
+}
+
+/// [`all_tokens`] for T tokens, from the given one on; returns T.
 ///
 /// # Safety
 /// As `quantized`.

@@ -73,7 +73,8 @@ pub(super) struct InHalves;
 impl<F: Tiled> Way<F> for InHalves {
     type Tile = F::Tile;
 
-    #[inline]
+    // Once for all ways and numbers of rows.
+    #[inline(never)]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn fill(rows: Rows<F>, blocks: Range<usize>, tile: &mut F::Tile) {
         // SAFETY: the caller's promise.
