@@ -1,7 +1,8 @@
 //! One token and blocks of 32 weights: eight rows at a time, each read as it stands.
 //!
-//! Weights multiply as 16 bits, which is what the activations have: `256 * H + L` fits i32, and to round it to f32 is what
-//! `fma(H, 256, L)` does, because H and L are below 2^24.
+//! Weights with a sign multiply as 16 bits, which is what the activations have, others as bytes by each half of these. Sums are
+//! those of whole activations: `256 * H + L` fits i32, and to round it to f32 is what `fma(H, 256, L)` does, because H and L are
+//! below 2^24.
 
 use super::lanes::{bits, high_f16, low_f16};
 use super::matvec::{ROWS, SingleToken, both, fetch, turned};
@@ -15,8 +16,8 @@ use std::mem::offset_of;
 
 /// Blocks that share a block of activations.
 const UNIT: usize = BLOCK / 32;
-/// Blocks of activations that are widened at once: 16 KiB.
-const WIDENED: usize = 32;
+/// Blocks of activations that are prepared at once: 16 KiB.
+const PREPARED: usize = 32;
 
 /// A block of 32 weights with a scale and perhaps an offset.
 trait SmallRow: Plain {
@@ -24,7 +25,7 @@ trait SmallRow: Plain {
     const OFFSET: i32;
     /// Whether every weight has an offset.
     const MINS: bool;
-    /// Whether the bytes have signs.
+    /// Whether the bytes have signs; others are below 2^5.
     const SIGNED: bool;
 
     /// Scales and offsets of eight blocks.
@@ -40,12 +41,15 @@ trait SmallRow: Plain {
     unsafe fn bytes(pair: [&Self; 2]) -> [__m256i; 2];
 }
 
-/// Activations of 16 bits, ordered like weights: the first halves of blocks `2 * p` and `2 * p + 1` are vectors `4 * p` (even
-/// numbers) and `4 * p + 1` (odd ones), the second halves the next two.
-struct Widened {
-    acts: [[__m256i; BLOCK / 16]; WIDENED],
+/// Activations as weights take them, which have the first halves of blocks `2 * p` and `2 * p + 1` in one vector and the second halves
+/// in another: vectors `4 * p` and `4 * p + 1` go with these and the next two
+///
+/// - with the same weights, if they have no sign: the high bytes, then the low ones (high precision alone)
+/// - if they have: even numbers of 16 bits, then odd ones, of the first vector and then of the second
+struct Prepared {
+    acts: [[__m256i; BLOCK / 16]; PREPARED],
     /// Sums of 32, those of block b in lane [`place`] of b.
-    sums: [__m256i; WIDENED],
+    sums: [__m256i; PREPARED],
 }
 
 /// In which lane a block is summed up.
@@ -53,30 +57,34 @@ const fn place(block: usize) -> usize {
     block / 2 + block % 2 * 4
 }
 
-impl Widened {
+impl Prepared {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn new() -> Widened {
+    fn new() -> Prepared {
         let zero = _mm256_setzero_si256();
-        Widened { acts: [[zero; BLOCK / 16]; WIDENED], sums: [zero; WIDENED] }
+        Prepared { acts: [[zero; BLOCK / 16]; PREPARED], sums: [zero; PREPARED] }
     }
 
-    /// Widens some blocks.
+    /// Prepares some blocks for weights with or without signs.
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn fill(&mut self, blocks: &[ActBlock], precision: Precision) {
+    fn fill(&mut self, blocks: &[ActBlock], precision: Precision, signed: bool) {
         let (high, ones) = (precision == Precision::High, _mm256_set1_epi16(1));
-        for ((wide, sums), block) in self.acts.iter_mut().zip(&mut self.sums).zip(blocks) {
-            for (at, wide) in wide.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        for ((acts, sums), block) in self.acts.iter_mut().zip(&mut self.sums).zip(blocks) {
+            for (at, acts) in acts.as_chunks_mut::<2>().0.iter_mut().enumerate() {
                 let from = 64 * (at / 2) + 16 * (at % 2);
                 // SAFETY: 16 bytes 32 apart, inside the 256.
                 let [hi, lo] = [&block.hi, &block.lo].map(|acts| unsafe {
                     let acts = acts.as_ptr().cast::<u8>().add(from);
                     both([acts, acts.add(32)])
                 });
-                *wide = words::<true>(if high { lo } else { hi });
+                if !signed {
+                    *acts = [hi, lo];
+                    continue;
+                }
+                *acts = words(if high { lo } else { hi });
                 if high {
                     let upper = _mm256_and_si256(hi, _mm256_set1_epi16(-256));
-                    *wide = [_mm256_add_epi16(wide[0], _mm256_slli_epi16::<8>(hi)), _mm256_add_epi16(wide[1], upper)];
+                    *acts = [_mm256_add_epi16(acts[0], _mm256_slli_epi16::<8>(hi)), _mm256_add_epi16(acts[1], upper)];
                 }
             }
             // SAFETY: the loads are the arrays.
@@ -91,12 +99,8 @@ impl Widened {
 /// Even bytes, then odd ones, as 16 bits.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn words<const SIGNED: bool>(bytes: __m256i) -> [__m256i; 2] {
-    if SIGNED {
-        [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes)), _mm256_srai_epi16::<8>(bytes)]
-    } else {
-        [_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16::<8>(bytes)]
-    }
+fn words(bytes: __m256i) -> [__m256i; 2] {
+    [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes)), _mm256_srai_epi16::<8>(bytes)]
 }
 
 /// [`SingleToken::multiply`] of blocks of 32.
@@ -113,17 +117,21 @@ unsafe fn multiply<F: SmallRow>(args: &MatmulArgs) -> bool {
     let Some(acts) = acts.alone() else { return false };
     let (weights, per_row) = (blocks::<F>(args.weights), args.depth / 32);
     let acts = &acts[..args.depth / BLOCK];
-    let mut wide = Widened::new();
+    let mut prepared = Prepared::new();
     for row in (0..args.rows).step_by(ROWS) {
         // Some rows twice is less work than one by one.
         let first = row.min(args.rows - ROWS);
         let strip = &weights[first * per_row..][..ROWS * per_row];
         let mut acc = _mm256_setzero_ps();
-        for (part, acts) in acts.chunks(WIDENED).enumerate() {
-            if row == 0 || per_row > WIDENED * UNIT {
-                wide.fill(acts, precision);
+        for (part, acts) in acts.chunks(PREPARED).enumerate() {
+            if row == 0 || per_row > PREPARED * UNIT {
+                prepared.fill(acts, precision, F::SIGNED);
             }
-            acc = add(strip, part * WIDENED, acts, &wide, acc);
+            acc = if F::SIGNED || precision == Precision::Fast {
+                add::<F, false>(strip, part * PREPARED, acts, &prepared, acc)
+            } else {
+                add::<F, true>(strip, part * PREPARED, acts, &prepared, acc)
+            };
         }
         // SAFETY: eight outputs from `first` on are in the window, by the caller's promise.
         unsafe { _mm256_storeu_ps(args.out.at(0, first), acc) };
@@ -131,11 +139,17 @@ unsafe fn multiply<F: SmallRow>(args: &MatmulArgs) -> bool {
     true
 }
 
-/// Adds the products of eight rows, from the unit `first` on, with some blocks of activations.
+/// Adds the products of eight rows, from the unit `first` on, with some blocks of activations. HALVES: these are two bytes each.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add<F: SmallRow>(strip: &[F], first: usize, acts: &[ActBlock], wide: &Widened, mut acc: __m256) -> __m256 {
+fn add<F: SmallRow, const HALVES: bool>(
+    strip: &[F],
+    first: usize,
+    acts: &[ActBlock],
+    prepared: &Prepared,
+    mut acc: __m256,
+) -> __m256 {
     let per_row = strip.len() / ROWS;
-    for (at, ((act, wide), &sums)) in acts.iter().zip(&wide.acts).zip(&wide.sums).enumerate() {
+    for (at, ((act, prepared), &sums)) in acts.iter().zip(&prepared.acts).zip(&prepared.sums).enumerate() {
         let unit = first + at;
         let units: [&[F; UNIT]; ROWS] = from_fn(|row| strip[row * per_row + unit * UNIT..].first_chunk().expect("whole units"));
         let offset = _mm256_mullo_epi32(sums, _mm256_set1_epi32(F::OFFSET));
@@ -144,7 +158,7 @@ fn add<F: SmallRow>(strip: &[F], first: usize, acts: &[ActBlock], wide: &Widened
         for (row, product) in products.iter_mut().enumerate().take(black_box(ROWS)) {
             fetch::<F, UNIT>(strip, unit * ROWS + row);
             // SAFETY: the level is there.
-            let total = unsafe { dot(units[row], black_box(wide)) };
+            let total = unsafe { dot::<F, HALVES>(units[row], black_box(prepared)) };
             *product = _mm256_cvtepi32_ps(_mm256_sub_epi32(total, offset));
         }
         let (products, scale) = (transposed(products), _mm256_set1_ps(act.scale));
@@ -172,19 +186,27 @@ fn add<F: SmallRow>(strip: &[F], first: usize, acts: &[ActBlock], wide: &Widened
 /// The CPU has the level.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot<F: SmallRow>(blocks: &[F; UNIT], wide: &[__m256i; BLOCK / 16]) -> __m256i {
+unsafe fn dot<F: SmallRow, const HALVES: bool>(blocks: &[F; UNIT], acts: &[__m256i; BLOCK / 16]) -> __m256i {
     let mut sums = [_mm256_setzero_si256(); UNIT / 2];
-    for (pair, (sum, acts)) in sums.iter_mut().zip(wide.as_chunks::<4>().0).enumerate() {
+    for (pair, (sum, acts)) in sums.iter_mut().zip(acts.as_chunks::<4>().0).enumerate() {
         // SAFETY: the level is there.
-        let [first, second] = unsafe { F::bytes([&blocks[2 * pair], &blocks[2 * pair + 1]]) };
-        let ([a, b], [c, d]) = if F::SIGNED {
-            (words::<true>(first), words::<true>(second))
-        } else {
-            (words::<false>(first), words::<false>(second))
-        };
-        let first = _mm256_add_epi32(_mm256_madd_epi16(a, acts[0]), _mm256_madd_epi16(b, acts[1]));
-        let second = _mm256_add_epi32(_mm256_madd_epi16(c, acts[2]), _mm256_madd_epi16(d, acts[3]));
-        *sum = _mm256_add_epi32(first, second);
+        let weights = unsafe { F::bytes([&blocks[2 * pair], &blocks[2 * pair + 1]]) };
+        if F::SIGNED {
+            let [[a, b], [c, d]] = weights.map(|weights| words(weights));
+            let first = _mm256_add_epi32(_mm256_madd_epi16(a, acts[0]), _mm256_madd_epi16(b, acts[1]));
+            let second = _mm256_add_epi32(_mm256_madd_epi16(c, acts[2]), _mm256_madd_epi16(d, acts[3]));
+            *sum = _mm256_add_epi32(first, second);
+            continue;
+        }
+        // Sums of four products fit 16 bits: 4 * 31 * 128 < 2^15.
+        let [high, low] = [0, 1].map(|half| {
+            let products = [0, 1].map(|i| _mm256_maddubs_epi16(weights[i], acts[2 * i + half]));
+            _mm256_add_epi16(products[0], products[1])
+        });
+        *sum = _mm256_madd_epi16(high, _mm256_set1_epi16(if HALVES { 256 } else { 1 }));
+        if HALVES {
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(low, _mm256_set1_epi16(1)));
+        }
     }
     turned(sums)
 }
