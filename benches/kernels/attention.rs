@@ -3,7 +3,7 @@
 use crate::floats;
 use crate::report::{Limit, Report, Work};
 use chord::cpu::Level;
-use chord::kernels::{Adjust, AttendArgs, KV_BLOCK, Kernels, Partial};
+use chord::kernels::{Adjust, AttendArgs, KV_BLOCK, Kernels, Partial, score_scratch};
 use half::f16;
 
 /// Two blocks of keys and values: with their queries, they stay in the second-level cache.
@@ -62,7 +62,7 @@ impl Shape {
     ) {
         let Shape { queries, head_dim, value_dim, adjusted } = self;
         let query = floats(queries * head_dim);
-        let (masks, mut scores) = (vec![[u64::MAX; KV_BLOCK / 64]; queries], vec![0.0; queries * KV_BLOCK]);
+        let (masks, mut scores) = (vec![[u64::MAX; KV_BLOCK / 64]; queries], vec![0.0; score_scratch(queries)]);
         let (slopes, offsets) = (vec![0.1; queries], vec![-300.0; queries]);
         let (mut total, mut next) = (State::new(queries, value_dim), State::new(queries, value_dim));
         let work = Work::new(Limit::Float, queries * (head_dim + value_dim) * POSITIONS);

@@ -125,10 +125,16 @@ pub struct AttendArgs<'a, T> {
     pub scale: f32,
     /// What else happens to the scores; most models: nothing.
     pub adjust: Option<Adjust<'a>>,
-    /// Room for 256 values of each query, and of as many more as make them a multiple of 16.
+    /// Room for the scores, as [`score_scratch`] says.
     pub scores: &'a mut [f32],
     /// Receives the softmax state over this block alone.
     pub out: Partial<'a>,
+}
+
+/// Values that [`AttendArgs::scores`] has room for: 256 of each query, and of as many more as make them a multiple of 16, where
+/// queries are in vector lanes.
+pub const fn score_scratch(queries: usize) -> usize {
+    queries.next_multiple_of(16) * KV_BLOCK
 }
 
 /// What some models do to scaled scores before the softmax: first the cap, then the slope.
@@ -534,7 +540,7 @@ impl<T> AttendArgs<'_, T> {
         assert_eq!(self.keys.len(), self.head_dim * KV_BLOCK, "key block size");
         assert_eq!(self.values.len(), self.value_dim * KV_BLOCK, "value block size");
         assert_eq!(self.masks.len(), self.queries, "one mask per query");
-        assert!(self.scores.len() >= self.queries.next_multiple_of(16) * KV_BLOCK, "score scratch");
+        assert!(self.scores.len() >= score_scratch(self.queries), "score scratch");
         let per_query = |values: &[f32]| values.len() == self.queries;
         assert!(self.adjust.is_none_or(|adjust| per_query(adjust.slopes) && per_query(adjust.offsets)), "adjustments");
         self.out.check(self.queries, self.value_dim);

@@ -5,7 +5,7 @@
 
 use super::{Machine, Shared};
 use crate::error::Result;
-use crate::kernels::{Adjust, AttendArgs, BlockMask, KV_BLOCK, Kernels, Partial};
+use crate::kernels::{Adjust, AttendArgs, BlockMask, KV_BLOCK, Kernels, Partial, score_scratch};
 use crate::tensor::{Buffer, Memory, Zeroed};
 use std::ops::Range;
 
@@ -312,13 +312,13 @@ impl<'a> Room<'a> {
     /// Floats that a layer needs.
     fn size(layer: &AttentionLayer) -> usize {
         let queries = tile_queries(layer.heads / layer.kv_heads);
-        queries * (layer.head_dim + 2 * (layer.value_dim + 2) + 2) + queries.next_multiple_of(16) * KV_BLOCK
+        queries * (layer.head_dim + 2 * (layer.value_dim + 2) + 2) + score_scratch(queries)
     }
 
     fn new(all: &'a mut [f32], masks: &'a mut [u64], layer: &AttentionLayer) -> Room<'a> {
         let queries = tile_queries(layer.heads / layer.kv_heads);
         let (query, rest) = all.split_at_mut(queries * layer.head_dim);
-        let (scores, rest) = rest.split_at_mut(queries.next_multiple_of(16) * KV_BLOCK);
+        let (scores, rest) = rest.split_at_mut(score_scratch(queries));
         let (total, rest) = rest.split_at_mut(queries * (layer.value_dim + 2));
         let (next, rest) = rest.split_at_mut(queries * (layer.value_dim + 2));
         let (slopes, rest) = rest.split_at_mut(queries);

@@ -292,7 +292,7 @@ impl Attention {
             masks: &self.masks,
             scale: 1.0 / (self.head_dim as f32).sqrt(),
             adjust: self.adjust.as_ref().map(|(cap, slopes, offsets)| Adjust { cap: *cap, slopes, offsets }),
-            scores: &mut vec![f32::NAN; 256 * self.queries.next_multiple_of(16)],
+            scores: &mut vec![f32::NAN; score_scratch(self.queries)],
             out: state.view(),
         });
         state
